@@ -1,0 +1,1 @@
+"""Bulkhead: a watertight data cluster for every tenant, on shared engines."""

@@ -1,0 +1,89 @@
+"""The record: the operator's durable memory of one DataCluster, kept in one Secret of its own namespace.
+
+It is written before anything is made. Whatever else exists (tenant Secrets, status, objects in engines) derives from
+it,
+so that a lost status, a tenant's edit or a crash between two steps never leads to a second password or a second
+database.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import msgspec
+
+from bulkhead.api.names import PhysicalNames
+from bulkhead.api.sensitive import Sensitive
+
+
+class EngineName(StrEnum):
+    """The engines, by the field of a DataPlane's spec that declares them."""
+
+    POSTGRES = "postgres"
+    OBJECT_STORE = "objectStore"
+    VECTORS = "vectors"
+    SEARCH = "search"
+
+
+class Credential(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One generation of a tenant's credential for one engine."""
+
+    generation: int
+    identity: str
+    """Login role, access key, token subject or key uid: never used twice, not even by a successor of the same name."""
+    value: Sensitive
+    """Password, secret key, token or key value."""
+    verifier: str = ""
+    """What the engine is given instead of the value (Postgres: the SCRAM verifier)."""
+    signed_by: str = ""
+    """Fingerprint of the admin key that `value` hangs on; another one in force means: issue again."""
+    expires_at: int = 0
+    """Unix seconds, 0: does not expire."""
+    renew_at: int = 0
+    """Unix seconds from which a new value is issued, 0: never."""
+
+
+class Holding(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What the record holds for one engine."""
+
+    server: str = ""
+    """Identity of the server that this holding was claimed on; another one is `EngineChanged`."""
+    claimed_at: str = ""
+    """RFC 3339 time at which our names were seen absent; empty: not claimed, so nothing may be created."""
+    provisioned: tuple[str, ...] = ()
+    """Objects that hold tenant data and were complete once (`database`, `bucket`, `index/acme_entries`), sorted.
+    One that is
+    here and gone from the engine is `DataMissing`."""
+    credentials: tuple[Credential, ...] = ()
+    """Generations in force, oldest first; the last one is published."""
+    fingerprint: str = ""
+    """Digest of what a bulk survey of the engine shows when all is as wanted; empty until it was so once."""
+
+    @property
+    def published(self) -> Credential | None:
+        """The credential that projections carry."""
+        return self.credentials[-1] if self.credentials else None
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Content of the Secret, as JSON under the key `record`."""
+
+    installation: str
+    uid: str
+    slug: str
+    tenant: str
+    tenant_uid: str
+    plane: str
+    plane_uid: str
+    names: PhysicalNames
+    holdings: dict[EngineName, Holding] = {}
+    retained_at: str = ""
+    """RFC 3339 time since which only the data of a deleted DataCluster is left; empty while it lives."""
+
+    def holding(self, engine: EngineName) -> Holding:
+        """What is held for `engine`, an empty holding where nothing is."""
+        return self.holdings.get(engine, Holding())
+
+    def with_holding(self, engine: EngineName, holding: Holding) -> Record:
+        """This record with `holding` in place of what it held for `engine`."""
+        return msgspec.structs.replace(self, holdings={**self.holdings, engine: holding})
