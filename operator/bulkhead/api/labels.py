@@ -7,7 +7,7 @@ from bulkhead.api.meta import GROUP
 DATA_CLUSTER = f"{GROUP}/data-cluster"
 """Label: slug of the DataCluster that an object belongs to, for people and selectors."""
 DATA_CLUSTER_UID = f"{GROUP}/data-cluster-uid"
-"""Label: UID of the DataCluster that an object belongs to. On a Namespace it is the stamp that confines the operator."""
+"""Label: UID of the DataCluster that an object belongs to. On a Namespace it is the stamp that confines us."""
 TENANT = f"{GROUP}/tenant"
 """Label: name of the Tenant that an object belongs to."""
 TENANT_UID = f"{GROUP}/tenant-uid"
