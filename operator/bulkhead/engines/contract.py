@@ -90,7 +90,17 @@ class EngineChanged:
     found: str
 
 
-Decision = Do | ClaimFirst | Conflict | DataMissing | EngineChanged
+@dataclass(frozen=True, slots=True)
+class Invalid:
+    """The spec asks for what this engine can not or must not give; nothing is done until the spec changes."""
+
+    field: str
+    """Path in the spec, such as `spec.postgres.extensions`."""
+    message: str
+    """What is wrong and the way out."""
+
+
+Decision = Do | ClaimFirst | Conflict | DataMissing | EngineChanged | Invalid
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,6 +122,8 @@ class Server:
     identity: str
     """The server's own id, or that of our marker; empty where it bears none yet."""
     version: str
+    advisories: tuple[str, ...] = ()
+    """Known holes of this server that do not forbid tenants, each with what closes it; for `BackendSecure`."""
 
 
 S = TypeVar("S")
