@@ -1,0 +1,298 @@
+"""A plane: a Kubernetes control plane and the engines that tenants share, on this machine, for the time of a block."""
+
+import asyncio
+import datetime
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Final, TypeVar
+
+from hack.plane.accounts import Account, NoAccount, can_reach, unprivileged_account
+from hack.plane.binaries import Tell, Toolbox
+from hack.plane.certificates import Authority, write_private
+from hack.plane.emulation import real_program
+from hack.plane.etcd import Etcd
+from hack.plane.kubernetes import ApiServer, ControllerManager, Pki, Scheduler, client_user, kubeconfig
+from hack.plane.minio import Minio
+from hack.plane.ports import Ports
+from hack.plane.postgres import Postgres
+from hack.plane.postgres_builds import PostgresVersion, find_build
+from hack.plane.process import ProcessError, Server, Warden
+from hack.plane.search import Meilisearch
+from hack.plane.site import Site
+from hack.plane.vectors import Qdrant
+from hack.plane.world import Kwok
+
+S = TypeVar("S", bound=Server)
+
+
+class Part(StrEnum):
+    """What a plane can be made of."""
+
+    KUBERNETES = "kubernetes"  # etcd, API server, controller manager
+    WORKLOADS = "workloads"  # scheduler and KWOK: pods become ready
+    POSTGRES = "postgres"
+    MINIO = "minio"
+    QDRANT = "qdrant"
+    MEILISEARCH = "meilisearch"
+
+
+PROGRAMS: Final[Mapping[Part, tuple[str, ...]]] = {
+    Part.KUBERNETES: ("etcd", "kube-apiserver", "kube-controller-manager", "kubectl"),
+    Part.WORKLOADS: ("kube-scheduler", "kwok"),
+    Part.MINIO: ("minio",),
+}
+KUBECTL_SECONDS: Final = 60
+
+
+@dataclass(frozen=True, slots=True)
+class PlaneOptions:
+    """What to start.
+
+    Attributes:
+        postgres: the major version.
+        tls_postgres: whether Postgres serves TLS and nothing else.
+        fsync: off, etcd and Postgres force nothing to disk: for tests, never for figures that are published.
+        directory: where data and logs go and stay; None: a temporary folder that is gone with the plane.
+    """
+
+    parts: frozenset[Part] = frozenset(Part)
+    postgres: PostgresVersion = "18"
+    tls_postgres: bool = False
+    fsync: bool = True
+    directory: Path | None = None
+
+
+def say(message: str) -> None:
+    """Progress goes to the standard error: the standard output belongs to whoever asked."""
+    print(f"plane: {message}", file=sys.stderr, flush=True)
+
+
+class Plane:
+    """A running plane.
+
+    Attributes:
+        root: the folder with all data and logs.
+        ca_pem: what the certificates of all engines are verified with.
+        ready_seconds: from the first process to the last readiness, without finding or building programs.
+    """
+
+    def __init__(self, site: Site, programs: Mapping[str, Path]) -> None:
+        self.root = site.root
+        self.ca_pem = site.authority.certificate
+        self.servers: list[Server] = []
+        self.ready_seconds = 0.0
+        self._site = site
+        self._programs = programs
+        self._kubernetes_authority = Authority("plane kubernetes", now())
+
+    @classmethod
+    @asynccontextmanager
+    async def start(cls, options: PlaneOptions | None = None, *, tell: Tell = say) -> AsyncIterator["Plane"]:
+        """A plane that is ready, for the time of the block. However the block or this process ends, nothing stays.
+
+        Raises:
+            BinaryMissing: a program is missing and can not be made.
+            NoAccount: this process is root, and there is no other user to run Postgres as.
+            ProcessError: a server ended early or was not ready in time; the message holds the end of its log.
+        """
+        options = options or PlaneOptions()
+        account = unprivileged_account() if Part.POSTGRES in options.parts else None
+        root, remove = make_root(options.directory, account)
+        with reserved_ports() as ports:
+            async with Warden.running(root / "warden.log", remove=remove) as warden:
+                programs = await Toolbox(warden, os.environ, tell).paths(*programs_of(options.parts))
+                site = Site(root, warden, ports, Authority("plane engines", now()), account, options.fsync)
+                plane = cls(site, programs)
+                await plane._start(options, os.environ, tell)
+                yield plane
+
+    @property
+    def api(self) -> ApiServer:
+        return self._server(ApiServer)
+
+    @property
+    def etcd(self) -> Etcd:
+        return self._server(Etcd)
+
+    @property
+    def controller_manager(self) -> ControllerManager:
+        return self._server(ControllerManager)
+
+    @property
+    def scheduler(self) -> Scheduler:
+        return self._server(Scheduler)
+
+    @property
+    def kwok(self) -> Kwok:
+        return self._server(Kwok)
+
+    @property
+    def postgres(self) -> Postgres:
+        return self._server(Postgres)
+
+    @property
+    def minio(self) -> Minio:
+        return self._server(Minio)
+
+    @property
+    def qdrant(self) -> Qdrant:
+        return self._server(Qdrant)
+
+    @property
+    def meilisearch(self) -> Meilisearch:
+        return self._server(Meilisearch)
+
+    @property
+    def audit_log(self) -> Path:
+        return self.api.audit_log
+
+    @property
+    def kubeconfig(self) -> Path:
+        """Logs in as a cluster administrator."""
+        return self.root / "admin.kubeconfig"
+
+    def kubeconfig_for(self, user: str, groups: Sequence[str] = ()) -> Path:
+        """A kubeconfig that logs in as this user, with no rights but those that RBAC gives."""
+        pair = self._kubernetes_authority.client(user, groups)
+        path = self.root / f"{user.replace('/', '_')}.kubeconfig"
+        return write_private(path, kubeconfig(self.api, client_user(pair)))
+
+    async def kubeconfig_for_service_account(self, namespace: str, name: str) -> Path:
+        """A kubeconfig with a token of an existing service account, as a pod of it would get."""
+        token = await self.kubectl("create", "token", name, f"--namespace={namespace}", "--duration=24h")
+        path = self.root / f"{namespace}_{name}.kubeconfig"
+        return write_private(path, kubeconfig(self.api, {"token": token.strip()}))
+
+    async def kubectl(self, *arguments: str, text: str = "") -> str:
+        """What kubectl prints, run as the administrator with `text` as its input.
+
+        Raises:
+            ProcessError: it failed; the message is what it said.
+        """
+        command = [str(self._programs["kubectl"]), *arguments]
+        env = {"KUBECONFIG": str(self.kubeconfig), "HOME": str(self.root)}
+        ran = await asyncio.to_thread(run_text, command, env, text)
+        if ran.returncode:
+            raise ProcessError(f"kubectl {' '.join(arguments)}: {ran.stderr.strip()}")
+        return ran.stdout
+
+    def _server(self, kind: type[S]) -> S:
+        for server in self.servers:
+            if isinstance(server, kind):
+                return server
+        raise LookupError(f"this plane was started without {kind.__name__}")
+
+    def _add(self, server: S) -> S:
+        self.servers.append(server)
+        return server
+
+    async def _start(self, options: PlaneOptions, environ: Mapping[str, str], tell: Tell) -> None:
+        started = time.monotonic()
+        async with together() as group:
+            if Part.KUBERNETES in options.parts:
+                group.create_task(self._start_kubernetes(workloads=Part.WORKLOADS in options.parts))
+            if Part.POSTGRES in options.parts:
+                group.create_task(self._start_postgres(options, environ, tell))
+            if Part.MINIO in options.parts:
+                group.create_task(self._add(Minio(self._site, self._programs["minio"])).start())
+            if Part.QDRANT in options.parts:
+                program = real_program("qdrant", "BULKHEAD_QDRANT_BIN", environ)
+                group.create_task(self._add(Qdrant(self._site, program)).start())
+            if Part.MEILISEARCH in options.parts:
+                program = real_program("meilisearch", "BULKHEAD_MEILISEARCH_BIN", environ)
+                group.create_task(self._add(Meilisearch(self._site, program)).start())
+        self.ready_seconds = time.monotonic() - started
+        tell(f"ready in {self.ready_seconds:.1f} s, in {self.root}")
+
+    async def _start_kubernetes(self, *, workloads: bool) -> None:
+        pki = Pki(self._site.folder("pki"), self._kubernetes_authority)
+        etcd = self._add(Etcd(self._site, self._programs["etcd"], Authority("plane etcd", now())))
+        api = self._add(ApiServer(self._site, self._programs["kube-apiserver"], pki, etcd))
+        write_private(self.kubeconfig, kubeconfig(api, client_user(pki.admin)))
+        await etcd.start()
+        await api.start()
+        async with asyncio.TaskGroup() as group:
+            manager = ControllerManager(self._site, self._programs["kube-controller-manager"], pki, api)
+            group.create_task(self._add(manager).start())
+            if workloads:
+                group.create_task(self._start_workloads(pki, api))
+
+    async def _start_workloads(self, pki: Pki, api: ApiServer) -> None:
+        scheduler = self._add(Scheduler(self._site, self._programs["kube-scheduler"], pki, api))
+        kwok = self._add(Kwok(self._site, self._programs["kwok"], pki, api))
+        await kwok.add_node()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(scheduler.start())
+            group.create_task(kwok.start())
+
+    async def _start_postgres(self, options: PlaneOptions, environ: Mapping[str, str], tell: Tell) -> None:
+        build = await find_build(options.postgres, tls=options.tls_postgres, environ=environ, tell=tell)
+        postgres = self._add(Postgres(self._site, build, tls=options.tls_postgres))
+        await postgres.initialise()
+        await postgres.start()
+
+
+def run_text(command: list[str], env: Mapping[str, str], text: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command, env=env, input=text, capture_output=True, text=True, timeout=KUBECTL_SECONDS, check=False
+    )
+
+
+def programs_of(parts: Collection[Part]) -> list[str]:
+    return [name for part, names in PROGRAMS.items() if part in parts for name in names]
+
+
+def now() -> datetime.datetime:
+    return datetime.datetime.now(datetime.UTC)
+
+
+def make_root(directory: Path | None, account: Account | None) -> tuple[Path, Path | None]:
+    """The folder of a plane, and what of it is removed at its end."""
+    above = Path(tempfile.gettempdir()) if directory is None else directory.parent
+    if account is not None and not can_reach(account, above):
+        raise NoAccount(f"Postgres runs as {account.name}, who can not reach {above}: choose another folder")
+    if directory is None:
+        root = Path(tempfile.mkdtemp(prefix="bulkhead-plane-"))
+        root.chmod(0o711)
+        return root, root
+    directory.mkdir(parents=True)
+    directory.chmod(0o711)
+    return directory.resolve(), None
+
+
+@contextmanager
+def reserved_ports() -> Iterator[Ports]:
+    ports = Ports()
+    try:
+        yield ports
+    finally:
+        ports.release()
+
+
+@asynccontextmanager
+async def together() -> AsyncIterator[asyncio.TaskGroup]:
+    """Tasks side by side; the first failure is raised as itself, the others are noted on it."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            yield group
+    except BaseExceptionGroup as failures:
+        first, *others = leaves(failures)
+        for other in others:
+            first.add_note(str(other))
+        raise first from None
+
+
+def leaves(failures: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
+    for failure in failures.exceptions:
+        if isinstance(failure, BaseExceptionGroup):
+            yield from leaves(failure)
+        else:
+            yield failure
