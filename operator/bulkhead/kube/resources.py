@@ -1,0 +1,70 @@
+"""The kinds that the operator reads or writes, and where they lie on the API server."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from bulkhead.api.meta import GROUP, VERSION
+from bulkhead.kube.errors import Invalid
+
+# What the API server itself allows in a path: anything else could leave the segment ("..", "/", "%2f", "?").
+_SEGMENT = re.compile(r"(?!\.\.?$)[A-Za-z0-9._:-]{1,253}")
+
+
+class Resource(NamedTuple):
+    """One kind in one version. A tuple, because it is hashed for every event of a watch."""
+
+    group: str
+    version: str
+    plural: str
+    kind: str
+    namespaced: bool
+
+    @property
+    def api_version(self) -> str:
+        """As in an object's `apiVersion`."""
+        return f"{self.group}/{self.version}" if self.group else self.version
+
+    def path(self, name: str = "", namespace: str | None = None, subresource: str = "") -> str:
+        """Path of an object, of its subresource, or, without a name, of the collection (of all namespaces where none
+        is given).
+
+        Raises Invalid for a name that can not be one segment of a path.
+        """
+        parts = ["/apis", self.group] if self.group else ["/api"]
+        parts.append(self.version)
+        if namespace:
+            parts += ["namespaces", _segment(namespace)]
+        parts.append(self.plural)
+        if name:
+            parts.append(_segment(name))
+        if subresource:
+            parts.append(subresource)
+        return "/".join(parts)
+
+
+def _segment(name: str) -> str:
+    if not _SEGMENT.fullmatch(name):
+        raise Invalid(f"{name!r} can not be the name of an object")
+    return name
+
+
+DATA_PLANES = Resource(GROUP, VERSION, "dataplanes", "DataPlane", namespaced=False)
+PLANS = Resource(GROUP, VERSION, "plans", "Plan", namespaced=False)
+TENANTS = Resource(GROUP, VERSION, "tenants", "Tenant", namespaced=False)
+DATA_CLUSTERS = Resource(GROUP, VERSION, "dataclusters", "DataCluster", namespaced=False)
+OWN_KINDS = (DATA_PLANES, PLANS, TENANTS, DATA_CLUSTERS)
+
+NAMESPACES = Resource("", "v1", "namespaces", "Namespace", namespaced=False)
+SECRETS = Resource("", "v1", "secrets", "Secret", namespaced=True)
+CONFIG_MAPS = Resource("", "v1", "configmaps", "ConfigMap", namespaced=True)
+SERVICE_ACCOUNTS = Resource("", "v1", "serviceaccounts", "ServiceAccount", namespaced=True)
+RESOURCE_QUOTAS = Resource("", "v1", "resourcequotas", "ResourceQuota", namespaced=True)
+LIMIT_RANGES = Resource("", "v1", "limitranges", "LimitRange", namespaced=True)
+NETWORK_POLICIES = Resource("networking.k8s.io", "v1", "networkpolicies", "NetworkPolicy", namespaced=True)
+ROLE_BINDINGS = Resource("rbac.authorization.k8s.io", "v1", "rolebindings", "RoleBinding", namespaced=True)
+LEASES = Resource("coordination.k8s.io", "v1", "leases", "Lease", namespaced=True)
+CUSTOM_RESOURCE_DEFINITIONS = Resource(
+    "apiextensions.k8s.io", "v1", "customresourcedefinitions", "CustomResourceDefinition", namespaced=False
+)
