@@ -1,7 +1,7 @@
 """The servers that are Go programs: taken from KUBEBUILDER_ASSETS, from PATH, or built from the modules in hack/tools.
 
-A folder named in KUBEBUILDER_ASSETS is someone's choice and is used whatever version it holds. What merely happens to be on PATH is used
-only if its version fits the pin. Which one was taken, and why not another, is always said.
+A folder named in KUBEBUILDER_ASSETS is someone's choice and is used whatever version it holds. What merely happens to
+be on PATH is used only if its version fits the pin. Which one was taken, and why not another, is always said.
 """
 
 import asyncio
@@ -128,7 +128,7 @@ def no_stamps(_pinned: str) -> dict[str, str]:
 
 def build_key(go_mod: str, go_sum: str, go_version: str, flags: str) -> str:
     """Name of a cache entry: any change of source, compiler or flags is another one."""
-    return hashlib.sha256("\0".join((go_mod, go_sum, go_version, flags)).encode()).hexdigest()[:16]
+    return hashlib.sha256(f"{go_mod}\0{go_sum}\0{go_version}\0{flags}".encode()).hexdigest()[:16]
 
 
 def reported_version(program: Path, argument: str) -> str:
@@ -210,7 +210,7 @@ class Toolbox:
         return program
 
     async def _go_version(self, tool: Tool, pinned: str) -> str:
-        """The compiler that this module would be built with: a `toolchain` line can make it another than the installed one."""
+        """The compiler for this module: a `toolchain` line can make it another than the installed one."""
         if tool.module not in self._go_versions:
             self._go_versions[tool.module] = await asyncio.to_thread(self._ask_go_version, tool, pinned)
         return self._go_versions[tool.module]

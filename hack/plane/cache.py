@@ -26,7 +26,7 @@ async def locked(path: Path, waiting: Callable[[], None]) -> AsyncIterator[None]
     with path.open("w") as file:
         if not try_lock(file):
             waiting()
-            while not try_lock(file):
+            while not try_lock(file):  # noqa: ASYNC110 - a file lock signals nothing that could be awaited
                 await asyncio.sleep(LOCK_POLL_SECONDS)
         yield
 

@@ -1,6 +1,6 @@
 """Certificate authorities of a plane: P-256, valid for the life of a plane and a little."""
 
-import datetime
+import datetime as dt
 import ipaddress
 import os
 from collections.abc import Sequence
@@ -14,8 +14,8 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from hack.plane.ports import LOOPBACK
 
-LIFETIME = datetime.timedelta(days=30)
-CLOCK_SKEW = datetime.timedelta(minutes=5)
+LIFETIME = dt.timedelta(days=30)
+CLOCK_SKEW = dt.timedelta(minutes=5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class KeyPair:
 class Authority:
     """A certificate authority that lives in memory."""
 
-    def __init__(self, common_name: str, now: datetime.datetime) -> None:
+    def __init__(self, common_name: str, now: dt.datetime) -> None:
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._now = now
         self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])

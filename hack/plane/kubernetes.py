@@ -18,6 +18,7 @@ from hack.plane.site import Site
 
 ADMIN = "plane-admin"
 ADMIN_GROUPS = ("system:masters",)
+FRONT_PROXY = "front-proxy"
 SERVICE_RANGE = "10.96.0.0/16"
 API_SERVICE_ADDRESS = "10.96.0.1"
 API_SERVICE_NAMES = (
@@ -39,7 +40,7 @@ AUDIT_POLICY = {
 class Pki:
     """The keys of the cluster, as files."""
 
-    def __init__(self, folder: Path, authority: Authority) -> None:
+    def __init__(self, folder: Path, authority: Authority, front_proxy: Authority) -> None:
         self.authority = authority
         tokens = signing_key()
         server = authority.server("kube-apiserver", API_SERVICE_ADDRESS, *API_SERVICE_NAMES)
@@ -50,6 +51,11 @@ class Pki:
         self.server_key = write_private(folder / "server.key", server.key)
         self.token_public_key = write_private(folder / "service-account.pub", tokens.certificate)
         self.token_key = write_private(folder / "service-account.key", tokens.key)
+        # An authority of its own: whoever holds a certificate of it may claim to be any user.
+        proxy = front_proxy.client(FRONT_PROXY)
+        self.front_proxy_ca = write_private(folder / "front-proxy-ca.crt", front_proxy.certificate)
+        self.front_proxy_certificate = write_private(folder / "front-proxy.crt", proxy.certificate)
+        self.front_proxy_key = write_private(folder / "front-proxy.key", proxy.key)
         self.admin = admin
         self.admin_certificate = write_private(folder / "admin.crt", admin.certificate)
         self.admin_key = write_private(folder / "admin.key", admin.key)
@@ -61,7 +67,7 @@ class ApiServer(Server):
     Attributes:
         url, ca_file, ca_pem: how to reach and verify it.
         admin_certificate, admin_key: client certificate of a cluster administrator, files.
-        audit_log: one JSON event per line and request, level Metadata, stage ResponseComplete (watches: ResponseStarted too).
+        audit_log: one JSON event per line and request, level Metadata; a watch has a second, ResponseStarted.
     """
 
     def __init__(self, site: Site, program: Path, pki: Pki, etcd: Etcd) -> None:
@@ -85,12 +91,19 @@ class ApiServer(Server):
             f"--bind-address={LOOPBACK}",
             f"--secure-port={port}",
             f"--advertise-address={LOOPBACK}",
-            # It would try for ever to publish a loopback address in the Endpoints of `kubernetes`, which validation refuses.
+            # It would try for ever to publish a loopback address for its own Service, which validation refuses.
             "--endpoint-reconciler-type=none",
             f"--service-cluster-ip-range={SERVICE_RANGE}",
             f"--tls-cert-file={pki.server_certificate}",
             f"--tls-private-key-file={pki.server_key}",
             f"--client-ca-file={pki.ca_certificate}",
+            f"--requestheader-client-ca-file={pki.front_proxy_ca}",
+            f"--requestheader-allowed-names={FRONT_PROXY}",
+            "--requestheader-username-headers=X-Remote-User",
+            "--requestheader-group-headers=X-Remote-Group",
+            "--requestheader-extra-headers-prefix=X-Remote-Extra-",
+            f"--proxy-client-cert-file={pki.front_proxy_certificate}",
+            f"--proxy-client-key-file={pki.front_proxy_key}",
             "--service-account-issuer=https://kubernetes.default.svc",
             f"--service-account-key-file={pki.token_public_key}",
             f"--service-account-signing-key-file={pki.token_key}",
@@ -113,9 +126,11 @@ class ApiServer(Server):
             aiohttp.ClientError: it did not answer.
         """
         connector = aiohttp.TCPConnector(ssl=self.context, force_close=True)
-        async with aiohttp.ClientSession(connector=connector) as session:
-            async with session.request(method, self.url + path, json=body) as response:
-                return response.status, await response.json(content_type=None)
+        async with (
+            aiohttp.ClientSession(connector=connector) as session,
+            session.request(method, self.url + path, json=body) as response,
+        ):
+            return response.status, await response.json(content_type=None)
 
 
 class Component(Server):
@@ -158,6 +173,8 @@ class ControllerManager(Component):
             pki,
             api,
             "--use-service-account-credentials",
+            # Its forty controllers ask for a token each: with the default burst of 30 that alone takes three seconds.
+            "--kube-api-burst=200",
             f"--service-account-private-key-file={pki.token_key}",
             f"--root-ca-file={pki.ca_certificate}",
             f"--cluster-signing-cert-file={pki.ca_certificate}",
@@ -168,8 +185,8 @@ class ControllerManager(Component):
         """Its health, and the first of its deeds that all else needs: without this account no pod is admitted."""
         if not await super().answers():
             return False
-        status, _ = await self._api.request("GET", "/api/v1/namespaces/default/serviceaccounts/default")
-        return status == 200
+        account = f"{self._api.url}/api/v1/namespaces/default/serviceaccounts/default"
+        return await status_of(account, self._api.context) == 200
 
 
 class Scheduler(Component):

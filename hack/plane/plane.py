@@ -1,7 +1,7 @@
 """A plane: a Kubernetes control plane and the engines that tenants share, on this machine, for the time of a block."""
 
 import asyncio
-import datetime
+import datetime as dt
 import os
 import subprocess
 import sys
@@ -23,7 +23,7 @@ from hack.plane.kubernetes import ApiServer, ControllerManager, Pki, Scheduler, 
 from hack.plane.minio import Minio
 from hack.plane.ports import Ports
 from hack.plane.postgres import Postgres
-from hack.plane.postgres_builds import PostgresVersion, find_build
+from hack.plane.postgres_builds import PostgresBuild, PostgresVersion, find_build
 from hack.plane.process import ProcessError, Server, Warden
 from hack.plane.search import Meilisearch
 from hack.plane.site import Site
@@ -106,12 +106,14 @@ class Plane:
         options = options or PlaneOptions()
         account = unprivileged_account() if Part.POSTGRES in options.parts else None
         root, remove = make_root(options.directory, account)
-        with reserved_ports() as ports:
-            async with Warden.running(root / "warden.log", remove=remove) as warden:
-                programs = await Toolbox(warden, os.environ, tell).paths(*programs_of(options.parts))
+        async with Warden.running(root / "warden.log", remove=remove) as warden:
+            programs = await Toolbox(warden, os.environ, tell).paths(*programs_of(options.parts))
+            build = await postgres_build(options, tell)
+            with reserved_ports() as ports:
                 site = Site(root, warden, ports, Authority("plane engines", now()), account, options.fsync)
                 plane = cls(site, programs)
-                await plane._start(options, os.environ, tell)
+                await plane._start(options, build)
+                tell(f"ready in {plane.ready_seconds:.1f} s, in {root}")
                 yield plane
 
     @property
@@ -194,26 +196,28 @@ class Plane:
         self.servers.append(server)
         return server
 
-    async def _start(self, options: PlaneOptions, environ: Mapping[str, str], tell: Tell) -> None:
+    async def _start(self, options: PlaneOptions, build: PostgresBuild | None) -> None:
         started = time.monotonic()
         async with together() as group:
             if Part.KUBERNETES in options.parts:
                 group.create_task(self._start_kubernetes(workloads=Part.WORKLOADS in options.parts))
-            if Part.POSTGRES in options.parts:
-                group.create_task(self._start_postgres(options, environ, tell))
-            if Part.MINIO in options.parts:
-                group.create_task(self._add(Minio(self._site, self._programs["minio"])).start())
-            if Part.QDRANT in options.parts:
-                program = real_program("qdrant", "BULKHEAD_QDRANT_BIN", environ)
-                group.create_task(self._add(Qdrant(self._site, program)).start())
-            if Part.MEILISEARCH in options.parts:
-                program = real_program("meilisearch", "BULKHEAD_MEILISEARCH_BIN", environ)
-                group.create_task(self._add(Meilisearch(self._site, program)).start())
+            if build is not None:
+                group.create_task(self._start_postgres(build, tls=options.tls_postgres))
+            for engine in self._engines(options.parts):
+                group.create_task(self._add(engine).start())
         self.ready_seconds = time.monotonic() - started
-        tell(f"ready in {self.ready_seconds:.1f} s, in {self.root}")
+
+    def _engines(self, parts: Collection[Part]) -> Iterator[Server]:
+        """The engines that need nothing but to be started."""
+        if Part.MINIO in parts:
+            yield Minio(self._site, self._programs["minio"])
+        if Part.QDRANT in parts:
+            yield Qdrant(self._site, real_program("qdrant", "BULKHEAD_QDRANT_BIN", os.environ))
+        if Part.MEILISEARCH in parts:
+            yield Meilisearch(self._site, real_program("meilisearch", "BULKHEAD_MEILISEARCH_BIN", os.environ))
 
     async def _start_kubernetes(self, *, workloads: bool) -> None:
-        pki = Pki(self._site.folder("pki"), self._kubernetes_authority)
+        pki = Pki(self._site.folder("pki"), self._kubernetes_authority, Authority("plane front proxy", now()))
         etcd = self._add(Etcd(self._site, self._programs["etcd"], Authority("plane etcd", now())))
         api = self._add(ApiServer(self._site, self._programs["kube-apiserver"], pki, etcd))
         write_private(self.kubeconfig, kubeconfig(api, client_user(pki.admin)))
@@ -233,11 +237,16 @@ class Plane:
             group.create_task(scheduler.start())
             group.create_task(kwok.start())
 
-    async def _start_postgres(self, options: PlaneOptions, environ: Mapping[str, str], tell: Tell) -> None:
-        build = await find_build(options.postgres, tls=options.tls_postgres, environ=environ, tell=tell)
-        postgres = self._add(Postgres(self._site, build, tls=options.tls_postgres))
+    async def _start_postgres(self, build: PostgresBuild, *, tls: bool) -> None:
+        postgres = self._add(Postgres(self._site, build, tls=tls))
         await postgres.initialise()
         await postgres.start()
+
+
+async def postgres_build(options: PlaneOptions, tell: Tell) -> PostgresBuild | None:
+    if Part.POSTGRES not in options.parts:
+        return None
+    return await find_build(options.postgres, tls=options.tls_postgres, environ=os.environ, tell=tell)
 
 
 def run_text(command: list[str], env: Mapping[str, str], text: str) -> subprocess.CompletedProcess[str]:
@@ -250,8 +259,8 @@ def programs_of(parts: Collection[Part]) -> list[str]:
     return [name for part, names in PROGRAMS.items() if part in parts for name in names]
 
 
-def now() -> datetime.datetime:
-    return datetime.datetime.now(datetime.UTC)
+def now() -> dt.datetime:
+    return dt.datetime.now(dt.UTC)
 
 
 def make_root(directory: Path | None, account: Account | None) -> tuple[Path, Path | None]:

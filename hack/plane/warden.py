@@ -12,9 +12,9 @@ It speaks JSON lines over the socket that is its standard input.
     a child ends                                                           -> {"exited": 4711, "code": -9}
 
 Why a program between the plane and its servers: a parent that is killed with SIGKILL cleans nothing up, and
-PR_SET_PDEATHSIG alone reaches neither grandchildren (the backends of Postgres) nor directories. The warden sees its parent die
-(end of file on the socket, or the pidfd of the parent), ends the tree below it, and removes the directory. Should the
-warden itself be killed, its children die by PR_SET_PDEATHSIG.
+PR_SET_PDEATHSIG alone reaches neither grandchildren (the backends of Postgres) nor directories. The warden sees its
+parent die (end of file on the socket, or the pidfd of the parent), ends the tree below it, and removes the directory.
+Should the warden itself be killed, its children die by PR_SET_PDEATHSIG.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 PR_SET_PDEATHSIG = 1
@@ -68,9 +69,8 @@ def parents() -> dict[int, int]:
 
 def parent_of(pid: int) -> int | None:
     try:
-        with open(f"/proc/{pid}/stat", "rb") as stat:
-            # The name, in parentheses, may hold spaces and parentheses itself.
-            return int(stat.read().rpartition(b")")[2].split()[1])
+        # The name, in parentheses, may hold spaces and parentheses itself.
+        return int(Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[1])
     except OSError:
         return None
 
@@ -108,7 +108,7 @@ class Warden:
         self.channel = channel
         self.parent = parent
         self.children: dict[int, subprocess.Popen[bytes]] = {}
-        self.stop_signals: dict[int, int] = {}
+        self.stop_signals: dict[int, int] = {}  # of the same children, in the order in which they were started
         self.doomed: dict[int, list[int]] = {}
         self.received = b""
         self.leaving = False
@@ -124,8 +124,8 @@ class Warden:
 
     def _watch_signals(self) -> None:
         wakeup, notify = socket.socketpair()
-        wakeup.setblocking(False)
-        notify.setblocking(False)
+        wakeup.settimeout(0)
+        notify.settimeout(0)
         signal.set_wakeup_fd(notify.fileno(), warn_on_full_buffer=False)
         self.notify = notify  # kept: closing it would close the descriptor that the interpreter writes to
         # Handlers, not SIG_IGN: an ignored signal stays ignored in the servers after exec.
@@ -214,6 +214,7 @@ class Warden:
             if child is None:
                 continue
             child.returncode = code
+            del self.stop_signals[pid]
             self._wait_until_gone(self.doomed.pop(pid, []))
             self._tell({"exited": pid, "code": code})
 
@@ -227,19 +228,23 @@ class Warden:
 
     def end_everything(self) -> None:
         """Ask every server to stop, wait, then kill what is left below the warden."""
-        for pid in self.children:
-            send([pid], self.stop_signals[pid])
         # A paused server would sit on its signal until it is killed.
         send(descendants(os.getpid()), signal.SIGCONT)
-        self._drain(STOP_GRACE_SECONDS)
+        deadline = time.monotonic() + STOP_GRACE_SECONDS
+        # Last started, first stopped: an API server without its etcd takes a minute to give up.
+        for pid, stop_signal in reversed(self.stop_signals.items()):
+            self._stop(pid, stop_signal, deadline)
         deadline = time.monotonic() + KILL_GRACE_SECONDS
         while (left := descendants(os.getpid())) and time.monotonic() < deadline:
             send(left, signal.SIGKILL)
-            self._drain(0.01)
+            while wait_any() is not None:
+                continue
+            time.sleep(0.005)
 
-    def _drain(self, seconds: float) -> None:
-        deadline = time.monotonic() + seconds
-        while has_children() and time.monotonic() < deadline:
+    def _stop(self, pid: int, stop_signal: int, deadline: float) -> None:
+        send([pid], stop_signal)
+        while parent_of(pid) is not None and time.monotonic() < deadline:
+            wait_one(pid)
             time.sleep(0.005)
 
 
@@ -257,15 +262,6 @@ def wait_one(pid: int) -> None:
         os.waitpid(pid, os.WNOHANG)
     except ChildProcessError:
         return
-
-
-def has_children() -> bool:
-    try:
-        while os.waitpid(-1, os.WNOHANG)[0]:
-            continue
-    except ChildProcessError:
-        return False
-    return True
 
 
 if __name__ == "__main__":

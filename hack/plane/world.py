@@ -1,6 +1,9 @@
 """A world in which workloads become available without a kubelet: KWOK and one node that it plays."""
 
 from pathlib import Path
+from typing import Any
+
+import aiohttp
 
 from hack.plane.certificates import write_private
 from hack.plane.kubernetes import ApiServer, Pki, client_user, kubeconfig
@@ -53,10 +56,18 @@ class Kwok(Server):
         """It is up, and its node is ready and accepts pods."""
         if await status_of(f"http://{self._address}/healthz") != 200:
             return False
-        _, node = await self._api.request("GET", f"/api/v1/nodes/{NODE}")
-        ready = {"type": "Ready", "status": "True"}
-        conditions = node.get("status", {}).get("conditions", [])
-        return not node.get("spec", {}).get("taints") and any(ready.items() <= found.items() for found in conditions)
+        try:
+            _, node = await self._api.request("GET", f"/api/v1/nodes/{NODE}")
+        except aiohttp.ClientError:
+            return False
+        return accepts_pods(node)
 
     async def add_node(self) -> None:
+        """Make the node. Again is no harm: it is there already."""
         await self._api.request("POST", "/api/v1/nodes", NODE_MANIFEST)
+
+
+def accepts_pods(node: dict[str, Any]) -> bool:
+    """Whether a node, as the API server shows it, is ready and without taints."""
+    conditions = {found["type"]: found["status"] for found in node.get("status", {}).get("conditions", ())}
+    return conditions.get("Ready") == "True" and not node.get("spec", {}).get("taints")
