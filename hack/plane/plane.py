@@ -186,11 +186,15 @@ class Plane:
             raise ProcessError(f"kubectl {' '.join(arguments)}: {ran.stderr.strip()}")
         return ran.stdout
 
+    def find(self, kind: type[S]) -> S | None:
+        """The server of this class, None if the plane was started without."""
+        return next((server for server in self.servers if isinstance(server, kind)), None)
+
     def _server(self, kind: type[S]) -> S:
-        for server in self.servers:
-            if isinstance(server, kind):
-                return server
-        raise LookupError(f"this plane was started without {kind.__name__}")
+        found = self.find(kind)
+        if found is None:
+            raise LookupError(f"this plane was started without {kind.__name__}")
+        return found
 
     def _add(self, server: S) -> S:
         self.servers.append(server)
