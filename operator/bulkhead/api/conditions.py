@@ -114,6 +114,7 @@ class Reason(StrEnum):
     ENGINE_CHANGED = "EngineChanged"
     ENGINE_REFUSED = "EngineRefused"
     ENGINE_INSECURE = "EngineInsecure"
+    ADVISORIES_OPEN = "AdvisoriesOpen"
     CLUSTER_REFUSED = "ClusterRefused"
 
 
