@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-DURATION_PATTERN = r"^([0-9]{1,5}h)?([0-9]{1,5}m)?([0-9]{1,5}s)?$"
+DURATION_PATTERN = r"^([0-9]{1,5}h)?([0-9]{1,5}m)?([0-9]{1,5}s)?\Z"
 """Narrower than Go's: what it accepts, CEL's `duration()` and `seconds` read alike."""
 
 _UNITS = (3600, 60, 1)

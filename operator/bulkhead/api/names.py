@@ -1,10 +1,8 @@
 """Physical names: what a DataCluster is called in each engine, and which names nobody may have.
 
 Every name derives from the slug (the DataCluster's name) or, with `naming: Opaque`, from a hash of its UID. Names are
-written to
-the record before first use and never computed again. That no two DataClusters can reach the same name, and that no
-name is a
-prefix that reaches another's, is a property that `tests/unit/api/test_names.py` holds over pairs.
+written to the record before first use and never computed again. That no two DataClusters can reach the same name, and
+that no name is a prefix that reaches another's, is a property that `tests/unit/api/test_names.py` holds over pairs.
 """
 
 from __future__ import annotations
@@ -14,14 +12,13 @@ import re
 
 import msgspec
 
-SLUG_PATTERN = r"^[a-z]([a-z0-9-]{0,46}[a-z0-9])?$"
+SLUG_PATTERN = r"^[a-z]([a-z0-9-]{0,46}[a-z0-9])?\Z"
 """At most 48 characters, starting with a letter. `--` and `_` are refused too: both separate parts of derived names."""
 
 RESERVED_SLUGS = (
     "admin", "all", "any", "app", "authenticated", "bulkhead", "consoleadmin", "default", "diagnostics",
-    "information-schema", "minio", "none", "postgres",
-    "public", "readonly", "readwrite", "replication", "root", "same", "samegroup", "samerole", "samerolegroup",
-    "sameuser", "streaming-replica", "system", "template0",
+    "information-schema", "minio", "none", "pgbouncer", "postgres", "public", "readonly", "readwrite", "replication",
+    "root", "same", "samegroup", "samerole", "samerolegroup", "sameuser", "streaming-replica", "system", "template0",
     "template1", "test", "user", "writeonly",
 )  # fmt: skip
 """Names with a meaning of their own in an engine, in pg_hba.conf or in Kubernetes."""
@@ -50,8 +47,7 @@ class PhysicalNames(msgspec.Struct, frozen=True, kw_only=True):
         return f"{self.database}_{generation}"
 
     def access_key(self, generation: int) -> str:
-        """MinIO user for a generation; never used twice, or MinIO would revive the STS credentials of the
-        former one."""
+        """MinIO user for a generation; never used twice, or MinIO would revive the former one's STS credentials."""
         return f"{self.identity_prefix}-{self.uid6}-{generation}"
 
 
