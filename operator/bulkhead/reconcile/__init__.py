@@ -1,0 +1,1 @@
+"""One level-triggered flow per kind, and the rooms it passes through."""

@@ -1,0 +1,272 @@
+"""A DataCluster: brought to what its spec asks for, or a truthful reason why not."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping
+
+import msgspec
+
+from bulkhead.api import labels
+from bulkhead.api.conditions import ENGINE_CONDITIONS, ConditionType, Reason
+from bulkhead.api.data_cluster import DataCluster
+from bulkhead.api.names import physical_names
+from bulkhead.api.ownership import Stamp
+from bulkhead.api.record import EngineName, Holding, Outline, Record
+from bulkhead.api.timestamp import rfc3339
+from bulkhead.engines.contract import Request
+from bulkhead.kube.resources import DATA_CLUSTERS
+from bulkhead.reconcile import children, deletion, finalizers, key, namespace, projections, settled, status, tenant
+from bulkhead.reconcile.children import Child, Owner
+from bulkhead.reconcile.context import Context, NotYet, Unresolved, resolve
+from bulkhead.reconcile.converge import Findings, Result, TenantSubject, claim, finish, look
+from bulkhead.reconcile.deps import DONE, RETRY, Deps, Outcome
+from bulkhead.reconcile.planes import OpenEngine
+from bulkhead.reconcile.records import OpenRecord
+from bulkhead.reconcile.report import Progress, Verdict, digest, status_of, waiting
+
+
+async def reconcile(name: str, deps: Deps, *, suspect: bool = False) -> Outcome:
+    """Bring one DataCluster to what its spec asks for, or say truthfully why not.
+
+    suspect: a survey showed a difference in an engine, so the record's word that all is in place is not taken.
+    """
+    cluster = deps.view.data_cluster(name)
+    if cluster is None:
+        return DONE
+    if cluster.metadata.deletion_timestamp:
+        return await deletion.run(cluster, deps)
+    if cluster.metadata.annotations.get(labels.PAUSED) == "true":
+        return await _wait(cluster, waiting(Reason.PAUSED, "paused by annotation: nothing is changed"), deps)
+
+    context = resolve(cluster, deps.view, deps.planes)
+    if isinstance(context, NotYet):
+        return DONE
+    if isinstance(context, Unresolved):
+        return await _wait(cluster, waiting(context.reason, context.message), deps)
+    if not suspect and _is_settled(cluster, context, deps):
+        return _until_renewal(deps.view.outline(cluster.metadata.uid))
+
+    await finalizers.add(deps.kube, DATA_CLUSTERS, cluster.metadata)
+    record = await _open_record(cluster, context, deps)
+    findings = await _claim_names(cluster, context, record, deps)
+    results, inside = await asyncio.gather(
+        finish(key.data_cluster(name), findings, deps.mutations),
+        _furnish_namespace(cluster, context, record.record, deps),
+    )
+    record.record = _with_results(record.record, cluster, context, results)
+    inside = await _publish_secrets(cluster, context, record.record, inside, deps)
+    return await _conclude(cluster, context, record, results, inside, deps)
+
+
+def _is_settled(cluster: DataCluster, context: Context, deps: Deps) -> bool:
+    if any(engine.gate.down for engine in _in_use(context).values()):
+        return False
+    uid = cluster.metadata.uid
+    seen = namespace.digests(deps.view.children_of(uid))
+    return settled.is_settled(cluster, context, deps.view.outline(uid), seen, deps.clock().timestamp())
+
+
+def _until_renewal(outline: Outline | None) -> Outcome:
+    return Outcome(at=outline.renew_at) if outline is not None and outline.renew_at else DONE
+
+
+async def _wait(cluster: DataCluster, verdict: Verdict, deps: Deps) -> Outcome:
+    """Say why nothing is done. What it waits for is watched; the retry is for what no watch shows."""
+    await status.write(cluster, status_of(cluster, Progress(overall=verdict), deps.clock()), deps)
+    return RETRY
+
+
+# -- the record --------------------------------------------------------------------------------------------------------
+async def _open_record(cluster: DataCluster, context: Context, deps: Deps) -> OpenRecord[Record]:
+    """The record, with credentials in force for every engine in use. Not written yet."""
+    opened = await deps.records.load(Record, cluster.metadata.uid) or deps.records.draft(_draft(cluster, context, deps))
+    for name, engine in _in_use(context).items():
+        holding = _held(opened.record, name, engine, cluster, deps)
+        opened.record = opened.record.with_holding(name, holding)
+    return opened
+
+
+def _draft(cluster: DataCluster, context: Context, deps: Deps) -> Record:
+    uid = cluster.metadata.uid
+    return Record(
+        installation=deps.installation,
+        uid=uid,
+        slug=cluster.metadata.name,
+        tenant=context.tenant.metadata.name,
+        tenant_uid=context.tenant.metadata.uid,
+        plane=context.plane.metadata.name,
+        plane_uid=context.plane.metadata.uid,
+        names=physical_names(cluster.metadata.name, uid, cluster.spec.search.indexes, opaque=context.opaque),
+    )
+
+
+def _held(record: Record, name: EngineName, engine: OpenEngine, cluster: DataCluster, deps: Deps) -> Holding:
+    """What is held for one engine, with its credentials renewed and a wish to recreate lost data obeyed once."""
+    held = record.holding(name)
+    credentials = engine.engine.credentials(record.names, Stamp(record.installation, record.uid), held, deps.clock())
+    held = msgspec.structs.replace(held, server=held.server or engine.identity, credentials=credentials)
+    wish = cluster.metadata.annotations.get(labels.RECREATE, "")
+    if wish.partition(":")[0] != name.value or wish == held.recreated:
+        return held
+    return msgspec.structs.replace(held, provisioned=(), claimed_at="", recreated=wish)
+
+
+async def _claim_names(cluster: DataCluster, context: Context, record: OpenRecord[Record], deps: Deps) -> Findings:
+    """Look at every engine; write down, before anything is made, which names were free and what will be given out."""
+    subjects = {
+        name: TenantSubject(engine, request_of(cluster, context, record.record, name))
+        for name, engine in _in_use(context).items()
+    }
+    found = await look(key.data_cluster(cluster.metadata.name), subjects)
+    findings = claim(found, rfc3339(deps.clock()))
+    for name, finding in findings.items():
+        record.record = record.record.with_holding(name, finding.subject.holding)
+    record.outline = _outline(record)
+    await record.save()
+    return findings
+
+
+def _with_results(
+    record: Record, cluster: DataCluster, context: Context, results: Mapping[EngineName, Result]
+) -> Record:
+    """The record with what is provisioned now and, for engines in order, what their survey should show."""
+    for name, result in results.items():
+        record = record.with_holding(name, result.holding)
+        if result.verdict.good:
+            request = request_of(cluster, context, record, name)
+            fingerprint = _in_use(context)[name].engine.fingerprint(request)
+            record = record.with_holding(name, msgspec.structs.replace(result.holding, fingerprint=fingerprint))
+    return record
+
+
+def _outline(record: OpenRecord[Record]) -> Outline:
+    """The outline of what is in hand; whether it was settled stays as it was."""
+    before = record.outline
+    if before is None:
+        return record.record.outline(settled="", status="")
+    return record.record.outline(settled=before.settled, status=before.status)
+
+
+# -- engines -----------------------------------------------------------------------------------------------------------
+def _in_use(context: Context) -> dict[EngineName, OpenEngine]:
+    return {name: e for name, e in context.open_plane.engines.items() if isinstance(e, OpenEngine)}
+
+
+def request_of(cluster: DataCluster, context: Context, record: Record, name: EngineName) -> Request:
+    """What `name` is asked to give this DataCluster."""
+    return Request(
+        stamp=Stamp(record.installation, record.uid),
+        names=record.names,
+        spec=cluster.spec,
+        plan=context.plan,
+        holding=record.holding(name),
+        access=context.access,
+    )
+
+
+# -- the namespace -----------------------------------------------------------------------------------------------------
+async def _furnish_namespace(cluster: DataCluster, context: Context, record: Record, deps: Deps) -> Verdict:
+    """Namespace, quotas, policies and bindings: all that does not wait for an engine."""
+    owner = Owner.of(record)
+    found = await namespace.apply_namespace(children.namespace(owner), owner.uid, deps.kube, deps.view)
+    if not found.good:
+        return found
+    furniture = _furniture(cluster, context, owner)
+    return await namespace.apply_contents(furniture, deps.kube, deps.view)
+
+
+async def _publish_secrets(
+    cluster: DataCluster, context: Context, record: Record, inside: Verdict, deps: Deps
+) -> Verdict:
+    """The tenant's Secrets, then what is no longer wanted goes, then what the spec asks for in vain is said."""
+    if not inside.good:
+        return inside
+    owner = Owner.of(record)
+    inside = await namespace.apply_contents(_secrets(cluster, context, record), deps.kube, deps.view)
+    await namespace.prune(_furniture(cluster, context, owner), owner.uid, deps.kube, deps.view)
+    refused = children.refused_egress(cluster.spec.egress, context.plane.spec.egress)
+    if inside.good and refused:
+        return waiting(
+            Reason.EGRESS_NOT_ALLOWED,
+            f"spec.egress asks for {', '.join(refused)}, which spec.egress of the DataPlane "
+            f'"{context.plane.metadata.name}" does not allow: it stays closed; remove it, or have the plane allow it',
+        )
+    return inside
+
+
+def _furniture(cluster: DataCluster, context: Context, owner: Owner) -> tuple[Child, ...]:
+    return children.contents(owner, cluster, context.plane.spec, context.plan.compute, context.tenant.spec.members)
+
+
+def _secrets(cluster: DataCluster, context: Context, record: Record) -> tuple[Child, ...]:
+    """Projections of every engine that gives something; one that never was complete has nothing to publish yet."""
+    provisioned = {name for name, held in record.holdings.items() if held.provisioned}
+    bindings = {
+        name: engine.engine.binding(request_of(cluster, context, record, name))
+        for name, engine in _in_use(context).items()
+        if name in provisioned
+    }
+    complete = provisioned <= bindings.keys()
+    return tuple(projections.secrets(Owner.of(record), bindings, complete=complete))
+
+
+# -- the end -----------------------------------------------------------------------------------------------------------
+async def _conclude(
+    cluster: DataCluster,
+    context: Context,
+    record: OpenRecord[Record],
+    results: Mapping[EngineName, Result],
+    inside: Verdict,
+    deps: Deps,
+) -> Outcome:
+    """Status from what was found; where everything is in place the record remembers that, before the status says so."""
+    progress = Progress(
+        parts=_parts(context, results, inside),
+        record=record.record,
+        access=context.access,
+        endpoints=_endpoints(context, record.record),
+        unlisted=_is_unlisted(cluster, context),
+    )
+    wanted = status_of(cluster, progress, deps.clock())
+    record.outline = _outline(record)
+    if progress.complete:
+        everything = _all_children(cluster, context, record.record)
+        mark = settled.digest(cluster, context, namespace.wanted_digests(everything))
+        record.outline = record.record.outline(settled=mark, status=digest(wanted))
+    await record.save()
+    await status.write(cluster, wanted, deps)
+    return _until_renewal(record.outline) if progress.complete else RETRY
+
+
+def _parts(context: Context, results: Mapping[EngineName, Result], inside: Verdict) -> dict[ConditionType, Verdict]:
+    """A verdict for the namespace and for every engine that the plane offers."""
+    parts = {ConditionType.NAMESPACE_READY: inside}
+    for name, engine in context.open_plane.engines.items():
+        parts[ENGINE_CONDITIONS[name]] = engine if isinstance(engine, Verdict) else results[name].verdict
+    return parts
+
+
+def _all_children(cluster: DataCluster, context: Context, record: Record) -> Iterable[Child]:
+    owner = Owner.of(record)
+    yield children.namespace(owner)
+    yield from _furniture(cluster, context, owner)
+    yield from _secrets(cluster, context, record)
+
+
+def _endpoints(context: Context, record: Record) -> dict[str, str]:
+    """Where each engine is reached, for people; nothing secret."""
+    plane, names = context.plane.spec, record.names
+    found = {
+        EngineName.POSTGRES: plane.postgres and f"{plane.postgres.host}:{plane.postgres.port}/{names.database}",
+        EngineName.OBJECT_STORE: plane.object_store and f"{plane.object_store.endpoint}/{names.bucket}",
+        EngineName.VECTORS: plane.vectors and f"{plane.vectors.url}/collections/{names.collection}",
+        EngineName.SEARCH: plane.search and plane.search.url,
+    }
+    return {engine.value: endpoint for engine, endpoint in found.items() if endpoint}
+
+
+def _is_unlisted(cluster: DataCluster, context: Context) -> bool:
+    """Whether the Tenant's list made it and no longer has it: it runs on until it is deleted itself."""
+    names = {entry.name for entry in tenant.listed(context.tenant)}
+    return tenant.made_by(context.tenant, cluster) and cluster.metadata.name not in names

@@ -1,0 +1,230 @@
+"""A DataPlane: its engines are opened, identified, prepared, and offered to the reconciles of its tenants."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import msgspec
+import structlog
+
+from bulkhead.api.conditions import ENGINE_CONDITIONS, ConditionType, Reason, Status, condition, kstatus, merge, ready
+from bulkhead.api.data_plane import DataPlane, DataPlaneStatus
+from bulkhead.api.meta import Condition
+from bulkhead.api.ownership import Stamp
+from bulkhead.api.record import EngineName, Holding, PlaneRecord
+from bulkhead.api.timestamp import rfc3339
+from bulkhead.engines.contract import Server, ServerRequest
+from bulkhead.engines.errors import EngineError
+from bulkhead.kube.errors import NotFound
+from bulkhead.kube.resources import DATA_PLANES, SECRETS
+from bulkhead.reconcile import finalizers, key, planes
+from bulkhead.reconcile.converge import Result, ServerSubject, claim, failure, finish, look
+from bulkhead.reconcile.deps import DONE, RETRY, Deps, Outcome
+from bulkhead.reconcile.planes import OpenEngine, OpenPlane
+from bulkhead.reconcile.records import OpenRecord
+from bulkhead.reconcile.report import READY, Verdict, patch, waiting
+
+Secrets = Mapping[str, Mapping[str, str] | None]
+"""Values by the name of their Secret; None where it does not exist."""
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What one engine of the plane came to."""
+
+    verdict: Verdict
+    opened: OpenEngine | None = None
+    holding: Holding | None = None
+    server: Server | None = None
+
+
+async def reconcile(name: str, deps: Deps) -> Outcome:
+    """Open the engines of one DataPlane and say truthfully which of them can be used."""
+    plane = deps.view.data_plane(name)
+    if plane is None:
+        await deps.planes.close(name)
+        return DONE
+    if plane.metadata.deletion_timestamp:
+        return await _let_go(plane, deps)
+
+    await finalizers.add(deps.kube, DATA_PLANES, plane.metadata)
+    record = await _open_record(plane, deps)
+    secrets = await _read_secrets(plane, deps)
+    parts = await _prepare_engines(plane, record, secrets, deps)
+    await _publish(plane, parts, deps)
+    await _write_status(plane, parts, None, deps)
+    return DONE if all(part.verdict.good for part in parts.values()) else RETRY
+
+
+async def _let_go(plane: DataPlane, deps: Deps) -> Outcome:
+    """A plane in use is kept: its engines hold tenants' data and deletion of those needs it."""
+    users = deps.view.data_clusters_on(plane.metadata.name)
+    if users:
+        message = f"{len(users)} data clusters use this plane: delete them first"
+        await _write_status(plane, {}, waiting(Reason.IN_USE, message), deps)
+        return DONE  # their going brings us back
+    await deps.planes.close(plane.metadata.name)
+    await finalizers.remove(deps.kube, DATA_PLANES, plane.metadata)
+    return DONE
+
+
+async def _open_record(plane: DataPlane, deps: Deps) -> OpenRecord[PlaneRecord]:
+    found = await deps.records.load(PlaneRecord, plane.metadata.uid)
+    proposal = deps.new_id()
+    return found or deps.records.draft(
+        PlaneRecord(installation=deps.installation, uid=plane.metadata.uid, proposal=proposal)
+    )
+
+
+async def _read_secrets(plane: DataPlane, deps: Deps) -> Secrets:
+    """Values of the Secrets that the spec names, looked up in the operator's own namespace and nowhere else."""
+    names = sorted(planes.secret_names(plane.spec))
+    values = await asyncio.gather(*(_read_secret(name, deps) for name in names))
+    return dict(zip(names, values, strict=True))
+
+
+async def _read_secret(name: str, deps: Deps) -> Mapping[str, str] | None:
+    try:
+        secret = await deps.kube.get(SECRETS, name, deps.namespace)
+    except NotFound:
+        return None
+    return {key: _text(value) for key, value in (secret.get("data") or {}).items()}
+
+
+def _text(encoded: str) -> str:
+    """A Secret's value as text without the newline that editors leave; one that is not text counts as empty."""
+    try:
+        return base64.b64decode(encoded).decode().rstrip("\n")
+    except UnicodeDecodeError:
+        return ""
+
+
+async def _prepare_engines(
+    plane: DataPlane, record: OpenRecord[PlaneRecord], secrets: Secrets, deps: Deps
+) -> dict[EngineName, Part]:
+    """Open every engine whose credentials are there, prepare its server, remember who it is."""
+    opened = {
+        name: _open(plane, name, endpoint, secrets, deps) for name, endpoint in planes.offered(plane.spec).items()
+    }
+    usable = {name: engine for name, engine in opened.items() if isinstance(engine, OpenEngine)}
+    subjects = {name: _subject(engine, record.record) for name, engine in usable.items()}
+    me = key.data_plane(plane.metadata.name)
+
+    findings = claim(await look(me, subjects), rfc3339(deps.clock()))
+    record.record = _holding(record.record, {name: f.subject.holding for name, f in findings.items()})
+    await record.save()
+    results = await finish(me, findings, deps.mutations)
+    parts = {name: _part(engine, results.get(name)) for name, engine in opened.items()}
+    record.record = _holding(record.record, {name: part.holding for name, part in parts.items() if part.holding})
+    await record.save()
+    return parts
+
+
+def _holding(record: PlaneRecord, holdings: Mapping[EngineName, Holding]) -> PlaneRecord:
+    for name, holding in holdings.items():
+        record = record.with_holding(name, holding)
+    return record
+
+
+def _open(
+    plane: DataPlane, name: EngineName, endpoint: planes.Endpoint, secrets: Secrets, deps: Deps
+) -> OpenEngine | Verdict:
+    access = planes.access_of(name, endpoint, secrets)
+    if isinstance(access, Verdict):
+        return access
+    try:
+        return deps.planes.engine(plane, name, access)
+    except EngineError as error:
+        return failure(error)
+
+
+def _subject(opened: OpenEngine, record: PlaneRecord) -> ServerSubject:
+    stamp = Stamp(record.installation, record.uid)
+    holding = record.holding(opened.engine.name)
+    return ServerSubject(opened, ServerRequest(stamp=stamp, holding=holding, proposal=record.proposal))
+
+
+def _part(opened: OpenEngine | Verdict, result: Result | None) -> Part:
+    if isinstance(opened, Verdict) or result is None:
+        return Part(opened if isinstance(opened, Verdict) else READY)
+    if result.seen is None:
+        return Part(result.verdict, replace(opened, identity=result.holding.server), result.holding)
+    server = opened.engine.server_of(result.seen)
+    holding = msgspec.structs.replace(result.holding, server=result.holding.server or server.identity)
+    return Part(result.verdict, replace(opened, identity=holding.server), holding, server)
+
+
+async def _publish(plane: DataPlane, parts: Mapping[EngineName, Part], deps: Deps) -> None:
+    """Offer the engines to tenants; they look again when the result could differ for them."""
+    engines = {name: _usable(part) for name, part in parts.items()}
+    states = sorted(f"{name}={_state(engine)}" for name, engine in engines.items())
+    inputs = "\n".join((plane.metadata.uid, str(plane.metadata.generation), *states))
+    version = hashlib.sha256(inputs.encode()).hexdigest()[:16]
+    if await deps.planes.publish(plane.metadata.name, OpenPlane(plane.metadata.uid, version, engines)):
+        log.info("plane_opened", plane=plane.metadata.name, engines=states)
+        for cluster in deps.view.data_clusters_on(plane.metadata.name):
+            deps.enqueue(key.data_cluster(cluster.metadata.name))
+
+
+def _usable(part: Part) -> OpenEngine | Verdict:
+    """An engine that is only down now stays in use once it was identified: its gate parks what needs it."""
+    if part.opened is not None and (part.verdict.good or part.opened.identity):
+        return part.opened
+    return part.verdict
+
+
+def _state(engine: OpenEngine | Verdict) -> str:
+    if isinstance(engine, Verdict):
+        return engine.reason.value
+    return f"{engine.fingerprint}/{engine.identity}"
+
+
+async def _write_status(
+    plane: DataPlane, parts: Mapping[EngineName, Part], overall: Verdict | None, deps: Deps
+) -> None:
+    status = status_of(plane, parts, overall, len(deps.view.data_clusters_on(plane.metadata.name)), deps)
+    changes = patch(msgspec.to_builtins(plane.status), msgspec.to_builtins(status))
+    if changes is not None:
+        await deps.kube.patch_status(DATA_PLANES, plane.metadata.name, changes)
+
+
+def status_of(
+    plane: DataPlane, parts: Mapping[EngineName, Part], overall: Verdict | None, users: int, deps: Deps
+) -> DataPlaneStatus:
+    """The whole status of a plane."""
+    found = [
+        condition(ENGINE_CONDITIONS[n], p.verdict.status, p.verdict.reason, p.verdict.message) for n, p in parts.items()
+    ]
+    summary = ready(found)
+    if overall is not None:
+        summary = condition(ConditionType.READY, overall.status, overall.reason, overall.message)
+    servers = {name: part.server for name, part in parts.items() if part.server is not None}
+    return DataPlaneStatus(
+        observed_generation=plane.metadata.generation,
+        data_clusters=users,
+        versions={name.value: server.version for name, server in sorted(servers.items())} or plane.status.versions,
+        conditions=merge(
+            plane.status.conditions,
+            [summary, *kstatus(summary), *found, _secure(servers)],
+            generation=plane.metadata.generation,
+            now=deps.clock(),
+        ),
+    )
+
+
+def _secure(servers: Mapping[EngineName, Server]) -> Condition:
+    """`BackendSecure`: the advisories of all servers, each with what closes it."""
+    advisories = [
+        f"{name.value} {server.version}: {text}"
+        for name, server in sorted(servers.items())
+        for text in server.advisories
+    ]
+    if advisories:
+        return condition(ConditionType.BACKEND_SECURE, Status.FALSE, Reason.ADVISORIES_OPEN, "; ".join(advisories))
+    return condition(ConditionType.BACKEND_SECURE, Status.TRUE, Reason.SECURE)

@@ -1,0 +1,184 @@
+"""The end of a DataCluster: access is cut first, then its data is erased and proven gone, or kept out of reach.
+
+A part that can not go on (an engine that is down) blocks only itself, says so, and the finalizer stays until it could.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+
+import msgspec
+
+from bulkhead.api import labels
+from bulkhead.api.conditions import ENGINE_CONDITIONS, ConditionType, Reason, Status
+from bulkhead.api.data_cluster import DataCluster, DeletionPolicy
+from bulkhead.api.ownership import Stamp
+from bulkhead.api.plan import PlanSpec
+from bulkhead.api.record import Credential, EngineName, Holding, Record
+from bulkhead.api.sensitive import Sensitive
+from bulkhead.api.timestamp import rfc3339
+from bulkhead.engines.contract import Access, Request
+from bulkhead.kube.errors import NotFound
+from bulkhead.kube.resources import CUSTOM_RESOURCE_DEFINITIONS, DATA_CLUSTERS
+from bulkhead.reconcile import finalizers, key, namespace, status
+from bulkhead.reconcile.context import deletion_policy
+from bulkhead.reconcile.converge import TenantSubject, erase, finish, look
+from bulkhead.reconcile.deps import DONE, RETRY, Deps, Outcome
+from bulkhead.reconcile.planes import OpenEngine
+from bulkhead.reconcile.records import OpenRecord
+from bulkhead.reconcile.report import READY, Progress, Verdict, status_of, waiting
+
+_CRD = f"{DATA_CLUSTERS.plural}.{DATA_CLUSTERS.group}"
+
+
+async def run(cluster: DataCluster, deps: Deps) -> Outcome:
+    """Go one deletion as far as it can go now."""
+    if labels.FINALIZER not in cluster.metadata.finalizers:
+        return DONE
+    if hindrance := await _hindrance(cluster, deps):
+        return await _report(cluster, {}, hindrance, deps)
+
+    record = await deps.records.load(Record, cluster.metadata.uid)
+    if record is None:
+        return await _let_go(cluster, deps)  # nothing was ever made: the record is written before anything is
+    parts = await _cut(cluster, record.record, deps)
+    parts |= await _remove_namespace(cluster, record.record, deps)
+    if _policy(cluster, deps) is DeletionPolicy.DELETE:
+        parts |= await _erase(cluster, record.record, parts, deps)
+    if not all(verdict.good for verdict in parts.values()):
+        return await _report(cluster, parts, None, deps)
+
+    await _settle_record(cluster, record, deps)
+    return await _let_go(cluster, deps)
+
+
+async def _hindrance(cluster: DataCluster, deps: Deps) -> Verdict | None:
+    """Why nothing may be cut or erased at all. Asked live: a watch may lag behind what was decided."""
+    if cluster.spec.deletion_protection:
+        return waiting(
+            Reason.PROTECTED, "spec.deletionProtection is on: nothing is cut or erased until it is set to false"
+        )
+    crd = await deps.kube.get_metadata(CUSTOM_RESOURCE_DEFINITIONS, _CRD)
+    if "deletionTimestamp" in crd["metadata"]:
+        return waiting(
+            Reason.CRD_TERMINATING,
+            f'the CRD "{_CRD}" is being removed: nothing is cut or erased meanwhile; to let it go with all data kept, '
+            f"take the finalizer {labels.FINALIZER} off this object",
+        )
+    return None
+
+
+async def _cut(cluster: DataCluster, record: Record, deps: Deps) -> dict[ConditionType, Verdict]:
+    """Close every engine to the tenant before anything else: whatever else fails, nobody can write any more."""
+    subjects, parts = _reachable(cluster, record, deps)
+    me = key.data_cluster(cluster.metadata.name)
+    results = await finish(me, await look(me, subjects), deps.mutations)
+    return parts | {ENGINE_CONDITIONS[name]: result.verdict for name, result in results.items()}
+
+
+async def _erase(
+    cluster: DataCluster, record: Record, parts: Mapping[ConditionType, Verdict], deps: Deps
+) -> dict[ConditionType, Verdict]:
+    """Erase in every engine that is cut, side by side, each until a last look finds nothing of ours."""
+    subjects, _ = _reachable(cluster, record, deps)
+    cut = {name: subject for name, subject in subjects.items() if parts[ENGINE_CONDITIONS[name]].good}
+    me = key.data_cluster(cluster.metadata.name)
+    verdicts = await asyncio.gather(*(erase(me, subject, deps.mutations) for subject in cut.values()))
+    return {ENGINE_CONDITIONS[name]: verdict for name, verdict in zip(cut, verdicts, strict=True)}
+
+
+async def _remove_namespace(cluster: DataCluster, record: Record, deps: Deps) -> dict[ConditionType, Verdict]:
+    """The namespace with all that is in it; others' finalizers there are waited for."""
+    gone = await namespace.remove(record.names.namespace, cluster.metadata.uid, deps.kube)
+    if gone:
+        return {ConditionType.NAMESPACE_READY: READY}
+    message = f'the namespace "{record.names.namespace}" is being deleted'
+    return {ConditionType.NAMESPACE_READY: waiting(Reason.NAMESPACE_TERMINATING, message)}
+
+
+def _reachable(
+    cluster: DataCluster, record: Record, deps: Deps
+) -> tuple[dict[EngineName, TenantSubject], dict[ConditionType, Verdict]]:
+    """Engines that hold something of it and can be asked; for the others, why they can not."""
+    given_up = cluster.metadata.annotations.get(labels.ABANDON, "").split(",")
+    plane = deps.view.data_plane(record.plane)
+    opened = deps.planes.open_plane(plane) if plane is not None else None
+    subjects: dict[EngineName, TenantSubject] = {}
+    lost: dict[ConditionType, Verdict] = {}
+    for name, holding in record.holdings.items():
+        if name.value in given_up:
+            continue
+        engine = opened.engines.get(name) if opened is not None else None
+        if isinstance(engine, OpenEngine):
+            subjects[name] = TenantSubject(engine, _request(cluster, record, holding))
+        else:
+            lost[ENGINE_CONDITIONS[name]] = engine or _unreachable(name, record.plane)
+    return subjects, lost
+
+
+def _unreachable(name: EngineName, plane: str) -> Verdict:
+    return waiting(
+        Reason.PLANE_NOT_READY,
+        f'the DataPlane "{plane}" does not offer {name.value} now, so what is there can not be cut: bring it back, '
+        f"or give this engine up by the annotation {labels.ABANDON}={name.value}",
+    )
+
+
+def _request(cluster: DataCluster, record: Record, holding: Holding) -> Request:
+    """What is needed to find and close what is there; limits play no part in it."""
+    return Request(
+        stamp=Stamp(record.installation, record.uid),
+        names=record.names,
+        spec=cluster.spec,
+        plan=PlanSpec(),
+        holding=holding,
+        access=Access.CUT,
+    )
+
+
+def _policy(cluster: DataCluster, deps: Deps) -> DeletionPolicy:
+    return deletion_policy(cluster, deps.view.tenant(cluster.spec.tenant_ref.name))
+
+
+async def _settle_record(cluster: DataCluster, record: OpenRecord[Record], deps: Deps) -> None:
+    """After erasure nothing is remembered; retained data keeps its record, and with it its names."""
+    if _policy(cluster, deps) is DeletionPolicy.DELETE:
+        await record.remove()
+        return
+    kept = {name: _without_secrets(holding) for name, holding in record.record.holdings.items()}
+    retained_at = record.record.retained_at or rfc3339(deps.clock())
+    record.record = msgspec.structs.replace(record.record, holdings=kept, retained_at=retained_at)
+    record.outline = record.record.outline(settled="", status="")
+    await record.save()
+
+
+def _without_secrets(holding: Holding) -> Holding:
+    """Generations and identities stay, so that none is ever used twice; what they opened is closed for good."""
+    return msgspec.structs.replace(holding, credentials=tuple(_blank(c) for c in holding.credentials))
+
+
+def _blank(credential: Credential) -> Credential:
+    return msgspec.structs.replace(credential, value=Sensitive(""), verifier="")
+
+
+async def _let_go(cluster: DataCluster, deps: Deps) -> Outcome:
+    try:
+        await finalizers.remove(deps.kube, DATA_CLUSTERS, cluster.metadata)
+    except NotFound:
+        return DONE
+    return DONE
+
+
+async def _report(
+    cluster: DataCluster, parts: Mapping[ConditionType, Verdict], hindrance: Verdict | None, deps: Deps
+) -> Outcome:
+    left = [f"{part}: {verdict.message}" for part, verdict in parts.items() if not verdict.good]
+    overall = hindrance or Verdict(Status.FALSE, Reason.DELETING, "; ".join(left))
+    shown = {part: verdict if not verdict.good else _CUT for part, verdict in parts.items()}
+    progress = Progress(parts=shown, overall=overall)
+    await status.write(cluster, status_of(cluster, progress, deps.clock()), deps)
+    return RETRY
+
+
+_CUT = Verdict(Status.FALSE, Reason.DELETING, "done")

@@ -1,0 +1,46 @@
+"""What the flows are given: every client, clock and source of randomness, made in the composition root."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from bulkhead.kube.client import KubeClient
+from bulkhead.reconcile.key import Key
+from bulkhead.reconcile.planes import Planes
+from bulkhead.reconcile.records import Records
+from bulkhead.reconcile.view import View
+from bulkhead.runtime.mutations import Mutations
+
+
+@dataclass(frozen=True, slots=True)
+class Deps:
+    """Shared by all flows."""
+
+    installation: str
+    namespace: str
+    """The operator's own, the only one where Secrets that a spec names are looked up."""
+    view: View
+    kube: KubeClient
+    records: Records
+    planes: Planes
+    mutations: Mutations
+    clock: Callable[[], datetime]
+    new_id: Callable[[], str]
+    enqueue: Callable[[Key], None]
+    """Another object must look again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """When a key must be looked at again if nothing changes before."""
+
+    retry: bool = False
+    """With back-off: something failed or is missing that may come back by itself."""
+    at: float | None = None
+    """Unix seconds, for renewals."""
+
+
+DONE = Outcome()
+RETRY = Outcome(retry=True)

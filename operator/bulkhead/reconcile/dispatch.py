@@ -1,0 +1,119 @@
+"""From what the watches report to the keys that must be looked at, and from a key to its flow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import structlog
+
+from bulkhead.api import labels
+from bulkhead.kube.children import Change, ChildMeta
+from bulkhead.kube.errors import Conflict, KubeError
+from bulkhead.kube.resources import DATA_CLUSTERS, DATA_PLANES, PLANS, SECRETS, TENANTS, Resource
+from bulkhead.reconcile import data_cluster, data_plane, key, planes, tenant, undecodable
+from bulkhead.reconcile.deps import RETRY, Deps, Outcome
+from bulkhead.reconcile.key import Key
+from bulkhead.reconcile.view import View
+
+log = structlog.get_logger(__name__)
+
+
+class Dispatcher:
+    """Feeds the view and names the keys that an event concerns. No I/O: it runs inside the watch."""
+
+    def __init__(self, view: View, namespace: str, enqueue: Callable[[Key], None]) -> None:
+        self._view = view
+        self._namespace = namespace
+        self._enqueue = enqueue
+
+    def object_changed(self, resource: Resource, raw: dict[str, Any], *, deleted: bool) -> None:
+        """An object of one of our kinds was seen, or went."""
+        news = self._view.remove(resource, raw) if deleted else self._view.put(resource, raw)
+        if news:
+            self._enqueue_all(self._concerned(resource, raw["metadata"]["name"], raw))
+
+    def child_changed(self, change: Change, child: ChildMeta) -> None:
+        """An object that belongs to a DataCluster, or a Secret of our own namespace, was seen or went."""
+        if not self._view.apply_child(change, child):
+            return
+        if child.key.resource == SECRETS and child.key.namespace == self._namespace:
+            self._enqueue_all(self._planes_using(child.key.name))
+        if slug := child.labels.get(labels.DATA_CLUSTER):
+            self._enqueue(key.data_cluster(slug))
+
+    def _enqueue_all(self, keys: Iterable[Key]) -> None:
+        for each in keys:
+            self._enqueue(each)
+
+    def _concerned(self, resource: Resource, name: str, raw: dict[str, Any]) -> Iterator[Key]:
+        if resource == DATA_CLUSTERS:
+            spec = raw.get("spec", {})
+            yield key.data_cluster(name)
+            yield key.tenant(spec.get("tenantRef", {}).get("name", ""))
+            yield key.data_plane(spec.get("dataPlaneRef", {}).get("name", ""))
+        elif resource == TENANTS:
+            yield key.tenant(name)
+            yield from (key.data_cluster(each.metadata.name) for each in self._view.data_clusters_of(name))
+        elif resource == DATA_PLANES:
+            yield key.data_plane(name)
+            yield from (key.data_cluster(each.metadata.name) for each in self._view.data_clusters_on(name))
+        elif resource == PLANS:
+            yield from (key.data_cluster(each.metadata.name) for each in self._view.clusters)
+
+    def _planes_using(self, secret: str) -> Iterator[Key]:
+        for plane in self._view.planes:
+            found = self._view.data_plane(plane.metadata.name)
+            if found is not None and secret in planes.secret_names(found.spec):
+                yield key.data_plane(found.metadata.name)
+
+
+class Reconciler:
+    """Runs the flow of a key. The one place where an exception of a flow ends."""
+
+    def __init__(self, deps: Deps) -> None:
+        self._deps = deps
+        self._suspects: set[Key] = set()
+
+    def suspect(self, suspected: Key) -> None:
+        """Have the next reconcile of this key look into the engines, whatever the record says."""
+        self._suspects.add(suspected)
+        self._deps.enqueue(suspected)
+
+    async def __call__(self, wanted: Key) -> Outcome:
+        """Look at one key. Never raises: what fails is logged without its values and tried again."""
+        suspected = wanted in self._suspects
+        self._suspects.discard(wanted)
+        try:
+            return await self._flow(wanted, suspected=suspected)
+        except Conflict:
+            outcome = RETRY  # somebody else wrote first: the next look reads what they wrote
+        except KubeError as error:
+            log.warning("reconcile_failed", key=str(wanted), error=str(error))
+            outcome = RETRY
+        except Exception as error:  # noqa: BLE001 - one key's surprise must not end the work on all others
+            # Only where it happened: the text of an unforeseen exception may quote anything.
+            log.critical("reconcile_broke", key=str(wanted), error=type(error).__name__, at=_place(error))
+            outcome = RETRY
+        if suspected:
+            self._suspects.add(wanted)
+        return outcome
+
+    async def _flow(self, wanted: Key, *, suspected: bool) -> Outcome:
+        if outcome := await undecodable.report(wanted, self._deps):
+            return outcome
+        match wanted.kind:
+            case "DataCluster":
+                return await data_cluster.reconcile(wanted.name, self._deps, suspect=suspected)
+            case "Tenant":
+                return await tenant.reconcile(wanted.name, self._deps)
+            case _:
+                return await data_plane.reconcile(wanted.name, self._deps)
+
+
+def _place(error: BaseException) -> str:
+    """File and line of the innermost frame."""
+    frame = error.__traceback__
+    while frame is not None and frame.tb_next is not None:
+        frame = frame.tb_next
+    return f"{frame.tb_frame.f_code.co_filename}:{frame.tb_lineno}" if frame is not None else "?"

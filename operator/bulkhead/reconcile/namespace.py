@@ -1,0 +1,168 @@
+"""A DataCluster's namespace and what it holds: created, repaired, cleared of what is no longer wanted, and removed.
+
+What is there is known from metadata watches; the API server is asked only to change something, or when what bears our
+name is not known to us.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping
+
+from bulkhead.api import labels
+from bulkhead.api.conditions import Reason
+from bulkhead.api.meta import GROUP
+from bulkhead.kube.children import ChildMeta
+from bulkhead.kube.client import KubeClient
+from bulkhead.kube.errors import AlreadyExists, Conflict, Forbidden, Invalid, NotFound
+from bulkhead.kube.resources import NAMESPACES, NETWORK_POLICIES, ROLE_BINDINGS
+from bulkhead.reconcile.children import Child
+from bulkhead.reconcile.report import READY, Verdict, waiting
+from bulkhead.reconcile.settled import ChildDigest
+from bulkhead.reconcile.view import View
+
+PRUNED = (NETWORK_POLICIES, ROLE_BINDINGS)
+"""Kinds of which one that is no longer wanted is deleted: it opens something."""
+
+
+async def apply_namespace(wanted: Child, uid: str, kube: KubeClient, view: View) -> Verdict:
+    """The namespace itself; one that exists and does not bear our stamp is never touched."""
+    seen = view.child(wanted.resource, "", wanted.name)
+    if seen is None:
+        return await _create_namespace(wanted, uid, kube, view)
+    if seen.deletion_timestamp:
+        return waiting(
+            Reason.NAMESPACE_TERMINATING, f'the namespace "{wanted.name}" is being deleted; waiting for its end'
+        )
+    if seen.labels.get(labels.DATA_CLUSTER_UID) != uid:
+        return _not_ours(wanted.name)
+    if _metadata_differs(wanted, seen):
+        metadata = {key: wanted.body["metadata"][key] for key in ("labels", "annotations")}
+        view.put_child(NAMESPACES, await kube.merge_patch(NAMESPACES, wanted.name, {"metadata": metadata}))
+    return READY
+
+
+async def apply_contents(wanted: Iterable[Child], kube: KubeClient, view: View) -> Verdict:
+    """Every object of `wanted` in the namespace, side by side."""
+    try:
+        await asyncio.gather(*(_apply(child, kube, view) for child in wanted))
+    except (Forbidden, Invalid, Conflict) as error:
+        return waiting(Reason.CLUSTER_REFUSED, str(error))
+    return READY
+
+
+async def remove(name: str, uid: str, kube: KubeClient) -> bool:
+    """Delete the namespace if it is ours. True once nothing of ours is there; its watch tells when it went."""
+    try:
+        live = await kube.get_metadata(NAMESPACES, name)
+    except NotFound:
+        return True
+    metadata = live["metadata"]
+    if metadata.get("labels", {}).get(labels.DATA_CLUSTER_UID) != uid:
+        return True
+    if "deletionTimestamp" not in metadata:
+        await kube.delete(NAMESPACES, name, uid=metadata["uid"])
+    return False
+
+
+async def _create_namespace(wanted: Child, uid: str, kube: KubeClient, view: View) -> Verdict:
+    try:
+        view.put_child(NAMESPACES, await kube.create(NAMESPACES, dict(wanted.body)))
+    except AlreadyExists:
+        live = await kube.get_metadata(NAMESPACES, wanted.name)
+        if live["metadata"].get("labels", {}).get(labels.DATA_CLUSTER_UID) != uid:
+            return _not_ours(wanted.name)
+        view.put_child(NAMESPACES, live)
+    return READY
+
+
+def _not_ours(name: str) -> Verdict:
+    return waiting(
+        Reason.CONFLICT,
+        f'the namespace "{name}" exists already and does not bear the stamp of this DataCluster; it is left untouched: '
+        "remove it, or choose another name for this DataCluster",
+    )
+
+
+def _metadata_differs(wanted: Child, seen: ChildMeta) -> bool:
+    """A namespace is all metadata, so its drift is told by comparison; others may add labels of their own."""
+    metadata = wanted.body["metadata"]
+    return not (
+        metadata["labels"].items() <= seen.labels.items()
+        and metadata["annotations"].items() <= seen.annotations.items()
+    )
+
+
+async def _apply(child: Child, kube: KubeClient, view: View) -> None:
+    seen = view.child(child.resource, child.namespace, child.name)
+    if seen is not None and in_place(child, seen):
+        return
+    if seen is None:
+        try:
+            view.put_child(child.resource, await kube.create(child.resource, dict(child.body), child.namespace))
+        except AlreadyExists:
+            await _replace(child, kube, view)
+        return
+    await _replace(child, kube, view)
+
+
+def in_place(child: Child, seen: ChildMeta) -> bool:
+    """Whether what was watched is what is wanted, and nobody else wrote into it since."""
+    return (
+        seen.annotations.get(labels.CONTENT_HASH) == child.digest and not seen.foreign and not seen.deletion_timestamp
+    )
+
+
+async def _replace(child: Child, kube: KubeClient, view: View) -> None:
+    """Put the whole content in place: what somebody added disappears. A roleRef or type can not change: made anew."""
+    try:
+        view.put_child(
+            child.resource, await kube.replace(child.resource, child.name, dict(child.body), child.namespace)
+        )
+    except NotFound:
+        view.put_child(child.resource, await kube.create(child.resource, dict(child.body), child.namespace))
+    except Invalid:
+        await kube.delete(child.resource, child.name, child.namespace)
+        view.put_child(child.resource, await kube.create(child.resource, dict(child.body), child.namespace))
+
+
+async def prune(wanted: Iterable[Child], uid: str, kube: KubeClient, view: View) -> None:
+    """Delete policies and bindings that are no longer wanted."""
+    keys = {child.key for child in wanted}
+    for seen in view.children_of(uid):
+        if seen.key.resource in PRUNED and (seen.key.resource.plural, seen.key.namespace, seen.key.name) not in keys:
+            try:
+                await kube.delete(seen.key.resource, seen.key.name, seen.key.namespace, uid=seen.uid)
+            except NotFound:
+                continue
+
+
+def digests(children: Iterable[ChildMeta]) -> list[ChildDigest]:
+    """What the watches show of the children, for the settled digest; foreign writes and pending deletions show too."""
+    return [(seen.key.resource.plural, seen.key.namespace, seen.key.name, _state(seen)) for seen in children]
+
+
+def wanted_digests(children: Iterable[Child]) -> list[ChildDigest]:
+    """The same for what is wanted, as it will show once it is in place."""
+    return [(child.resource.plural, child.namespace, child.name, _wanted_state(child)) for child in children]
+
+
+def _state(seen: ChildMeta) -> str:
+    if seen.deletion_timestamp:
+        return "deleting"
+    content = seen.annotations.get(labels.CONTENT_HASH, "")
+    if seen.key.resource == NAMESPACES:
+        return f"{content} {_marks(seen.labels)}"
+    return "foreign" if seen.foreign else content
+
+
+def _wanted_state(child: Child) -> str:
+    if child.resource == NAMESPACES:
+        return f"{child.digest} {_marks(child.body['metadata']['labels'])}"
+    return child.digest
+
+
+def _marks(found: Mapping[str, str]) -> str:
+    """The labels of a namespace that decide something; others may add labels of their own."""
+    deciding = ("pod-security.kubernetes.io/", f"{GROUP}/")
+    return ",".join(f"{key}={value}" for key, value in sorted(found.items()) if key.startswith(deciding))

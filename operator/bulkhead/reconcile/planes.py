@@ -1,0 +1,179 @@
+"""The open engines of each DataPlane: opened once per endpoint and admin credential, shared by all its tenants."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from bulkhead.api.conditions import Reason
+from bulkhead.api.data_plane import (
+    DataPlane,
+    DataPlaneSpec,
+    ObjectStoreEndpoint,
+    PostgresEndpoint,
+    SearchEndpoint,
+    VectorsEndpoint,
+)
+from bulkhead.api.meta import LocalRef
+from bulkhead.api.record import EngineName
+from bulkhead.api.sensitive import Sensitive
+from bulkhead.engines.contract import Engine
+from bulkhead.reconcile.key import Key
+from bulkhead.reconcile.report import Verdict, waiting
+from bulkhead.runtime.gate import Gate
+
+ADMIN_KEYS: Mapping[EngineName, tuple[str, ...]] = {
+    EngineName.POSTGRES: ("username", "password"),
+    EngineName.OBJECT_STORE: ("access-key", "secret-key"),
+    EngineName.VECTORS: ("api-key",),
+    EngineName.SEARCH: ("master-key",),
+}
+"""Keys that the Secret of `adminSecretRef` must hold."""
+CA_KEY = "ca.crt"
+
+Endpoint = PostgresEndpoint | ObjectStoreEndpoint | VectorsEndpoint | SearchEndpoint
+
+
+@dataclass(frozen=True, slots=True)
+class AdminAccess:
+    """How an engine is administered: what its factory is given."""
+
+    endpoint: Endpoint
+    admin: Mapping[str, Sensitive]
+    ca_pem: str | None
+
+    def fingerprint(self) -> str:
+        """Changes whenever the engine must be opened anew; tells nothing of the secrets in it."""
+        text = "\n".join((*(f"{key}={value.reveal()}" for key, value in sorted(self.admin.items())), self.ca_pem or ""))
+        endpoint = msgspec.json.encode(self.endpoint, order="deterministic")
+        return hashlib.sha256(endpoint + b"\n" + text.encode()).hexdigest()[:16]
+
+
+EngineFactory = Callable[[EngineName, AdminAccess], tuple[Engine[Any, Any], Gate[Key]]]
+"""Opens an engine behind a gate; lives in the composition root, where the vendors' clients are made. Raises Refused
+where the access can not be used, such as a CA that is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenEngine:
+    """One engine in use."""
+
+    engine: Engine[Any, Any]
+    gate: Gate[Key]
+    fingerprint: str
+    identity: str = ""
+    """Who the server was when it was last looked at; the record of each tenant holds the same."""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenPlane:
+    """What tenants' reconciles need of their plane."""
+
+    uid: str
+    version: str
+    """Changes whenever a tenant's reconcile could come to another result."""
+    engines: Mapping[EngineName, OpenEngine | Verdict] = field(default_factory=dict)
+    """Each engine that the plane offers: in use, or why it is not."""
+
+
+def offered(spec: DataPlaneSpec) -> dict[EngineName, Endpoint]:
+    """The endpoints that a plane declares."""
+    declared: dict[EngineName, Endpoint | None] = {
+        EngineName.POSTGRES: spec.postgres,
+        EngineName.OBJECT_STORE: spec.object_store,
+        EngineName.VECTORS: spec.vectors,
+        EngineName.SEARCH: spec.search,
+    }
+    return {name: endpoint for name, endpoint in declared.items() if endpoint is not None}
+
+
+def secret_names(spec: DataPlaneSpec) -> set[str]:
+    """Names of all Secrets that the plane's engines need, in the operator's own namespace."""
+    endpoints = offered(spec).values()
+    refs = (ref for endpoint in endpoints for ref in (endpoint.admin_secret_ref, endpoint.tls.ca_secret_ref))
+    return {ref.name for ref in refs if ref is not None}
+
+
+def access_of(
+    name: EngineName, endpoint: Endpoint, secrets: Mapping[str, Mapping[str, str] | None]
+) -> AdminAccess | Verdict:
+    """Credentials of one engine out of the plane's Secrets, or what is missing and where to put it."""
+    admin = _values(endpoint.admin_secret_ref, ADMIN_KEYS[name], secrets, f"spec.{name.value}.adminSecretRef")
+    if isinstance(admin, Verdict):
+        return admin
+    ca_ref = endpoint.tls.ca_secret_ref
+    if ca_ref is None:
+        return AdminAccess(endpoint, admin, None)
+    ca = _values(ca_ref, (CA_KEY,), secrets, f"spec.{name.value}.tls.caSecretRef")
+    if isinstance(ca, Verdict):
+        return ca
+    return AdminAccess(endpoint, admin, ca[CA_KEY].reveal())
+
+
+class Planes:
+    """Keeps engines open across reconciles; the only state is what is open."""
+
+    def __init__(self, factory: EngineFactory) -> None:
+        self._factory = factory
+        self._open: dict[str, OpenPlane] = {}
+
+    def open_plane(self, plane: DataPlane) -> OpenPlane | None:
+        """The plane as last published; None before its own first reconcile, or after it was made anew."""
+        found = self._open.get(plane.metadata.name)
+        return found if found is not None and found.uid == plane.metadata.uid else None
+
+    def all(self) -> Iterable[tuple[str, OpenPlane]]:
+        """Every open plane by name."""
+        return tuple(self._open.items())
+
+    def engine(self, plane: DataPlane, name: EngineName, access: AdminAccess) -> OpenEngine:
+        """The open engine for this access; a changed endpoint, credential or CA opens another one."""
+        fingerprint = access.fingerprint()
+        before = self._open.get(plane.metadata.name)
+        held = before.engines.get(name) if before is not None and before.uid == plane.metadata.uid else None
+        if isinstance(held, OpenEngine) and held.fingerprint == fingerprint:
+            return held
+        engine, gate = self._factory(name, access)
+        return OpenEngine(engine, gate, fingerprint)
+
+    async def publish(self, name: str, plane: OpenPlane) -> bool:
+        """Put `plane` in place; what is no longer used is closed. Returns whether tenants must look again."""
+        before = self._open.get(name)
+        self._open[name] = plane
+        await self._close(before, keep=plane)
+        return before is None or before.version != plane.version
+
+    async def close(self, name: str) -> None:
+        """Close everything of a plane that is gone."""
+        await self._close(self._open.pop(name, None), keep=None)
+
+    async def _close(self, before: OpenPlane | None, keep: OpenPlane | None) -> None:
+        kept = {id(e.engine) for e in _used(keep)}
+        for used in _used(before):
+            if id(used.engine) not in kept:
+                await used.gate.close()
+                await used.engine.close()
+
+
+def _used(plane: OpenPlane | None) -> list[OpenEngine]:
+    return [e for e in plane.engines.values() if isinstance(e, OpenEngine)] if plane is not None else []
+
+
+def _values(
+    ref: LocalRef, keys: Iterable[str], secrets: Mapping[str, Mapping[str, str] | None], path: str
+) -> dict[str, Sensitive] | Verdict:
+    values = secrets.get(ref.name)
+    if values is None:
+        return waiting(
+            Reason.SECRET_MISSING,
+            f'{path} names the Secret "{ref.name}", which does not exist in the operator\'s namespace: create it there',
+        )
+    lacking = [key for key in keys if not values.get(key)]
+    if lacking:
+        listed = ", ".join(f'"{key}"' for key in lacking)
+        return waiting(Reason.SECRET_INCOMPLETE, f'the Secret "{ref.name}" ({path}) lacks {listed}: add it, not empty')
+    return {key: Sensitive(values[key]) for key in keys}

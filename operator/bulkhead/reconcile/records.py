@@ -1,0 +1,129 @@
+"""Where records rest: one Secret per DataCluster and per DataPlane, in the operator's own namespace.
+
+A record is created once, changed only under its resourceVersion, and removed last. Two operators at once can not both
+win a write; the loser reads again.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Mapping
+from typing import Any, Generic, TypeVar
+
+import msgspec
+
+from bulkhead.api import labels, sensitive
+from bulkhead.api.record import Outline, PlaneRecord, Record
+from bulkhead.kube.client import KubeClient
+from bulkhead.kube.errors import NotFound
+from bulkhead.kube.resources import SECRETS
+
+R = TypeVar("R", Record, PlaneRecord)
+
+_KEY = "record"
+_PREFIXES: Mapping[type, str] = {Record: "record", PlaneRecord: "plane"}
+_LABELS: Mapping[type, str] = {Record: labels.RECORD_DATA_CLUSTER, PlaneRecord: labels.RECORD_DATA_PLANE}
+
+
+class OpenRecord(Generic[R]):
+    """A record in hand: `record` may be changed freely, `save` writes it if it differs from what rests."""
+
+    def __init__(self, records: Records, record: R, *, written: R | None = None, version: str = "") -> None:
+        self.record: R = record
+        self.outline: Outline | None = None
+        self._records = records
+        self._written: R | None = written
+        self._version = version
+        self._written_outline: Outline | None = None
+
+    @classmethod
+    def read(cls, records: Records, record: R, version: str, outline: Outline | None) -> OpenRecord[R]:
+        """A record as it rests."""
+        opened = cls(records, record, written=record, version=version)
+        opened.outline = opened._written_outline = outline
+        return opened
+
+    async def save(self) -> None:
+        """Write what changed. Raises AlreadyExists or Conflict when somebody else wrote: the next reconcile reads."""
+        if self._written == self.record and self._written_outline == self.outline:
+            return
+        self._version = await self._records.write(self.record, self.outline, self._version)
+        self._written, self._written_outline = self.record, self.outline
+
+    async def remove(self) -> None:
+        """Forget: the last step after verified erasure."""
+        await self._records.remove(self.record, self._version)
+
+
+class Records:
+    """Reads and writes records through the API server."""
+
+    def __init__(self, kube: KubeClient, namespace: str, on_write: Callable[[dict[str, Any]], None]) -> None:
+        self._kube = kube
+        self._namespace = namespace
+        self._on_write = on_write
+
+    async def load(self, kind: type[R], uid: str) -> OpenRecord[R] | None:
+        """The record of the object with that UID, or None where there is none."""
+        try:
+            secret = await self._kube.get(SECRETS, _name(kind, uid), self._namespace)
+        except NotFound:
+            return None
+        value = base64.b64decode(secret["data"][_KEY])
+        record = msgspec.json.decode(value, type=kind, dec_hook=sensitive.decode)
+        metadata = secret["metadata"]
+        return OpenRecord.read(self, record, metadata["resourceVersion"], outline_in(metadata.get("annotations", {})))
+
+    def draft(self, record: R) -> OpenRecord[R]:
+        """A record that was never written."""
+        return OpenRecord(self, record)
+
+    async def write(self, record: R, outline: Outline | None, version: str) -> str:
+        """Create (empty version) or replace the Secret; returns its new version."""
+        body = self._secret(record, outline, version)
+        if version:
+            secret = await self._kube.replace(SECRETS, body["metadata"]["name"], body, self._namespace)
+        else:
+            secret = await self._kube.create(SECRETS, body, self._namespace)
+        self._on_write(secret)
+        return str(secret["metadata"]["resourceVersion"])
+
+    async def remove(self, record: R, version: str) -> None:
+        """Delete the Secret at that version."""
+        await self._kube.delete(SECRETS, _name(type(record), record.uid), self._namespace, resource_version=version)
+
+    def _secret(self, record: R, outline: Outline | None, version: str) -> dict[str, Any]:
+        value = msgspec.json.encode(record, enc_hook=sensitive.encode)
+        marks = {labels.RECORD: _LABELS[type(record)]}
+        if isinstance(record, Record):
+            marks |= {labels.DATA_CLUSTER: record.slug, labels.DATA_CLUSTER_UID: record.uid}
+        metadata: dict[str, Any] = {
+            "name": _name(type(record), record.uid),
+            "namespace": self._namespace,
+            "labels": marks,
+        }
+        if outline is not None:
+            metadata["annotations"] = {labels.OUTLINE: msgspec.json.encode(outline).decode()}
+        if version:
+            metadata["resourceVersion"] = version
+        return {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "type": "bulkhead.dev/record",
+            "metadata": metadata,
+            "data": {_KEY: base64.b64encode(value).decode()},
+        }
+
+
+def outline_in(annotations: Mapping[str, str]) -> Outline | None:
+    """The outline that a record's metadata carries; None where it is missing or not readable (then nothing is
+    settled).
+    """
+    try:
+        return msgspec.json.decode(annotations.get(labels.OUTLINE, ""), type=Outline)
+    except msgspec.DecodeError:
+        return None
+
+
+def _name(kind: type, uid: str) -> str:
+    return f"{_PREFIXES[kind]}-{uid}"

@@ -1,0 +1,172 @@
+"""Status from what was found: pure. What it says is true now, or says since when it is unknown."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from bulkhead.api.conditions import ConditionType, Reason, Status, condition, kstatus, merge, phase, ready
+from bulkhead.api.data_cluster import CredentialStatus, DataCluster, DataClusterStatus, Identity
+from bulkhead.api.meta import Condition
+from bulkhead.api.record import EngineName, Record
+from bulkhead.api.timestamp import rfc3339
+from bulkhead.engines.contract import Access
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a part of the flow came to, as its condition will say it."""
+
+    status: Status
+    reason: Reason
+    message: str = ""
+
+    @property
+    def good(self) -> bool:
+        return self.status is Status.TRUE
+
+
+READY = Verdict(Status.TRUE, Reason.READY)
+
+
+def waiting(reason: Reason, message: str) -> Verdict:
+    """Not as wanted; `reason` tells whether it passes by itself or a person must act."""
+    return Verdict(Status.FALSE, reason, message)
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """The outcome of one reconcile of a DataCluster."""
+
+    parts: Mapping[ConditionType, Verdict] = field(default_factory=dict)
+    """Namespace and each engine that the plane offers."""
+    overall: Verdict | None = None
+    """Set where the flow stopped before the parts, or over all of them (paused, unresolved, deleting)."""
+    record: Record | None = None
+    access: Access = Access.OPEN
+    endpoints: Mapping[str, str] = field(default_factory=dict)
+    unlisted: bool = False
+
+    @property
+    def complete(self) -> bool:
+        """Whether everything is in place for the access that is wanted."""
+        return self.overall is None and all(verdict.good for verdict in self.parts.values())
+
+
+def status_of(cluster: DataCluster, progress: Progress, now: datetime) -> DataClusterStatus:
+    """The whole status. Equal findings give an equal status, so that it is written only when something changed."""
+    kept = _kept(cluster.status.conditions) if progress.overall is not None and not progress.parts else []
+    parts = [condition(kind, v.status, v.reason, v.message) for kind, v in progress.parts.items()] or kept
+    suspended = _suspended(progress)
+    overall = _overall(parts, progress)
+    conditions = merge(
+        cluster.status.conditions,
+        [overall, *kstatus(overall), suspended, *parts, *_unlisted(progress)],
+        generation=cluster.metadata.generation,
+        now=now,
+    )
+    provisioned = progress.record is not None and any(h.fingerprint for h in progress.record.holdings.values())
+    return DataClusterStatus(
+        phase=phase(conditions, deleting=bool(cluster.metadata.deletion_timestamp), provisioned=provisioned),
+        observed_generation=cluster.metadata.generation,
+        tenant_uid=progress.record.tenant_uid if progress.record else cluster.status.tenant_uid,
+        identity=_identity(progress.record) if progress.record else cluster.status.identity,
+        credentials=_credentials(progress.record) if progress.record else cluster.status.credentials,
+        endpoints=dict(progress.endpoints) or cluster.status.endpoints,
+        conditions=conditions,
+    )
+
+
+def digest(status: DataClusterStatus) -> str:
+    """Digest of a status without its times: tells one that was lost, edited or restored from an older day."""
+    timeless = [msgspec.structs.replace(c, last_transition_time="") for c in status.conditions]
+    plain = msgspec.structs.replace(status, conditions=tuple(timeless))
+    return hashlib.sha256(msgspec.json.encode(plain, order="deterministic")).hexdigest()[:16]
+
+
+def patch(before: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Any] | None:
+    """JSON merge patch that turns `before` into `wanted`; None where it is so already."""
+    changes: dict[str, Any] = {key: None for key in before if key not in wanted}
+    for key, value in wanted.items():
+        old = before.get(key)
+        if isinstance(value, Mapping) and isinstance(old, Mapping):
+            if nested := patch(old, value):
+                changes[key] = nested
+        elif old != value:
+            changes[key] = value
+    return changes or None
+
+
+def _kept(conditions: Sequence[Condition]) -> list[Condition]:
+    """Parts as last reported: where the flow stopped before them, nothing new is known."""
+    ours = {ConditionType.NAMESPACE_READY, *_ENGINES}
+    return [c for c in conditions if c.type in ours]
+
+
+_ENGINES = (
+    ConditionType.POSTGRES_READY,
+    ConditionType.OBJECT_STORE_READY,
+    ConditionType.VECTORS_READY,
+    ConditionType.SEARCH_READY,
+)
+
+
+def _overall(parts: Sequence[Condition], progress: Progress) -> Condition:
+    if progress.overall is not None:
+        return condition(
+            ConditionType.READY, progress.overall.status, progress.overall.reason, progress.overall.message
+        )
+    overall = ready(parts)
+    if overall.status == Status.TRUE and progress.access is Access.CUT:
+        return condition(ConditionType.READY, Status.FALSE, Reason.SUSPENDED, "suspended: access is cut, data is kept")
+    return overall
+
+
+def _suspended(progress: Progress) -> Condition:
+    if progress.access is Access.OPEN:
+        return condition(ConditionType.SUSPENDED, Status.FALSE, Reason.NOT_SUSPENDED)
+    open_still = [str(kind) for kind, verdict in progress.parts.items() if kind in _ENGINES and not verdict.good]
+    if progress.overall is not None or open_still:
+        message = "not confirmed by every engine yet: " + ", ".join(open_still)
+        return condition(ConditionType.SUSPENDED, Status.UNKNOWN, Reason.SUSPENDING, message)
+    return condition(ConditionType.SUSPENDED, Status.TRUE, Reason.SUSPENDED, "access is cut in every engine")
+
+
+def _unlisted(progress: Progress) -> list[Condition]:
+    if not progress.unlisted:
+        return []
+    message = "its Tenant no longer lists it; it runs on until it is deleted itself"
+    return [condition(ConditionType.UNLISTED, Status.TRUE, Reason.UNLISTED, message)]
+
+
+def _identity(record: Record) -> Identity:
+    names = record.names
+    return Identity(
+        namespace=names.namespace,
+        database=names.database,
+        bucket=names.bucket,
+        collection=names.collection,
+        indexes=names.indexes,
+    )
+
+
+def _credentials(record: Record) -> dict[str, CredentialStatus]:
+    published = {engine: held.published for engine, held in record.holdings.items()}
+    return {
+        EngineName(engine).value: CredentialStatus(
+            generation=credential.generation,
+            issued_to=credential.identity,
+            expires_at=_moment(credential.expires_at) if credential.expires_at else "",
+        )
+        for engine, credential in sorted(published.items())
+        if credential is not None
+    }
+
+
+def _moment(unix_seconds: int) -> str:
+    return rfc3339(datetime.fromtimestamp(unix_seconds, UTC))

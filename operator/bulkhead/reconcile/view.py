@@ -1,0 +1,159 @@
+"""The newest watched state, as the flows ask for it. Looking never calls the API server."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any, TypeVar
+
+from bulkhead.api import labels
+from bulkhead.api.data_cluster import DataCluster
+from bulkhead.api.data_plane import DataPlane
+from bulkhead.api.plan import Plan
+from bulkhead.api.record import Outline
+from bulkhead.api.tenant import Tenant
+from bulkhead.kube.children import Change, ChildMeta, ChildStore
+from bulkhead.kube.resources import DATA_CLUSTERS, DATA_PLANES, PLANS, SECRETS, TENANTS, Resource
+from bulkhead.kube.store import ObjectStore, Undecodable
+from bulkhead.reconcile.records import outline_in
+
+T = TypeVar("T")
+
+_NONE: Mapping[str, None] = {}
+
+
+class View:
+    """Objects of our kinds, their children's metadata and the records' outlines, with the indexes that flows need."""
+
+    def __init__(self, namespace: str) -> None:
+        self._namespace = namespace
+        self.planes = ObjectStore(DATA_PLANES, DataPlane)
+        self.plans = ObjectStore(PLANS, Plan)
+        self.tenants = ObjectStore(TENANTS, Tenant)
+        self.clusters = ObjectStore(DATA_CLUSTERS, DataCluster)
+        self._children = ChildStore()
+        self._outlines: dict[str, Outline] = {}
+        self._by_slug: dict[str, set[str]] = {}
+        self._by_tenant: dict[str, dict[str, None]] = {}
+        self._by_plane: dict[str, dict[str, None]] = {}
+
+    # -- our kinds -----------------------------------------------------------------------------------------------------
+    def tenant(self, name: str) -> Tenant | None:
+        return _decoded(self.tenants.get(name))
+
+    def plan(self, name: str) -> Plan | None:
+        return _decoded(self.plans.get(name))
+
+    def data_plane(self, name: str) -> DataPlane | None:
+        return _decoded(self.planes.get(name))
+
+    def data_cluster(self, name: str) -> DataCluster | None:
+        return _decoded(self.clusters.get(name))
+
+    def data_clusters_of(self, tenant: str) -> Collection[DataCluster]:
+        """Every DataCluster whose `tenantRef` names this Tenant."""
+        return self._named(self._by_tenant.get(tenant, _NONE))
+
+    def data_clusters_on(self, plane: str) -> Collection[DataCluster]:
+        """Every DataCluster whose `dataPlaneRef` names this DataPlane."""
+        return self._named(self._by_plane.get(plane, _NONE))
+
+    def count_on(self, plane: str) -> int:
+        """How many they are, without touching each."""
+        return len(self._by_plane.get(plane, _NONE))
+
+    def store_of(self, resource: Resource) -> ObjectStore[Any]:
+        """The store of one of our kinds."""
+        stores: dict[Resource, ObjectStore[Any]] = {
+            DATA_PLANES: self.planes,
+            PLANS: self.plans,
+            TENANTS: self.tenants,
+            DATA_CLUSTERS: self.clusters,
+        }
+        return stores[resource]
+
+    def put(self, resource: Resource, raw: dict[str, Any]) -> bool:
+        """Take over a state of one of our objects: from the watch, or the answer to our own write."""
+        name = raw["metadata"]["name"]
+        before = self.data_cluster(name) if resource == DATA_CLUSTERS else None
+        news = self.store_of(resource).put(raw)
+        if news and resource == DATA_CLUSTERS:
+            self._reindex(before, self.data_cluster(name))
+        return news
+
+    def remove(self, resource: Resource, raw: dict[str, Any]) -> bool:
+        """Take over the deletion of one of our objects."""
+        name = raw["metadata"]["name"]
+        before = self.data_cluster(name) if resource == DATA_CLUSTERS else None
+        news = self.store_of(resource).remove(raw)
+        if news and before is not None:
+            self._reindex(before, None)
+        return news
+
+    def _reindex(self, before: DataCluster | None, after: DataCluster | None) -> None:
+        if before is not None:
+            self._by_tenant.get(before.spec.tenant_ref.name, {}).pop(before.metadata.name, None)
+            self._by_plane.get(before.spec.data_plane_ref.name, {}).pop(before.metadata.name, None)
+        if after is not None:
+            self._by_tenant.setdefault(after.spec.tenant_ref.name, {})[after.metadata.name] = None
+            self._by_plane.setdefault(after.spec.data_plane_ref.name, {})[after.metadata.name] = None
+
+    def _named(self, names: Mapping[str, None]) -> list[DataCluster]:
+        found = (self.data_cluster(name) for name in names)
+        return [cluster for cluster in found if cluster is not None]
+
+    # -- children and records ------------------------------------------------------------------------------------------
+    def child(self, resource: Resource, namespace: str, name: str) -> ChildMeta | None:
+        return self._children.get(resource, name, namespace)
+
+    def children_of(self, uid: str) -> list[ChildMeta]:
+        """What belongs to a DataCluster, its record apart."""
+        return [child for child in self._children.children_of(uid) if child.key.namespace != self._namespace]
+
+    def put_child(self, resource: Resource, answer: dict[str, Any]) -> None:
+        """Take over the answer to our own write, ahead of the watch."""
+        if not self._children.put(resource, answer):
+            return
+        metadata = answer["metadata"]
+        self._note_record(resource, metadata["name"], metadata.get("namespace", ""))
+
+    def apply_child(self, change: Change, child: ChildMeta) -> bool:
+        """Take over what a metadata watch reports; False where it is not news."""
+        news = self._children.apply(change, child)
+        if news:
+            self._note_record(child.key.resource, child.key.name, child.key.namespace)
+        return news
+
+    def outline(self, uid: str) -> Outline | None:
+        """What is known of the record of a DataCluster."""
+        return self._outlines.get(uid)
+
+    def outlines(self) -> Iterator[Outline]:
+        """Of every record, those of retained data too."""
+        return iter(tuple(self._outlines.values()))
+
+    def outlines_of_slug(self, slug: str) -> Iterator[Outline]:
+        """Records of all DataClusters, living and gone, that have this name."""
+        return (self._outlines[uid] for uid in tuple(self._by_slug.get(slug, ())))
+
+    def _note_record(self, resource: Resource, name: str, namespace: str) -> None:
+        if resource != SECRETS or namespace != self._namespace:
+            return
+        child = self._children.get(resource, name, namespace)
+        uid = name.removeprefix("record-")
+        if child is None or child.labels.get(labels.RECORD) != labels.RECORD_DATA_CLUSTER:
+            self._forget_record(uid)
+            return
+        outline = outline_in(child.annotations)
+        if outline is not None:
+            self._outlines[outline.uid] = outline
+            self._by_slug.setdefault(outline.slug, set()).add(outline.uid)
+
+    def _forget_record(self, uid: str) -> None:
+        outline = self._outlines.pop(uid, None)
+        if outline is not None:
+            self._by_slug[outline.slug].discard(uid)
+
+
+def _decoded(found: T | Undecodable | None) -> T | None:
+    """An object that does not fit our structs is nobody's input; the dispatcher says so in its status."""
+    return None if isinstance(found, Undecodable) else found
