@@ -58,6 +58,8 @@ class Holding(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Generations in force, oldest first; the last one is published."""
     fingerprint: str = ""
     """Digest of what a bulk survey of the engine shows when all is as wanted; empty until it was so once."""
+    recreated: str = ""
+    """The last value of the annotation `bulkhead.dev/recreate` that was obeyed for this engine."""
 
     @property
     def published(self) -> Credential | None:
@@ -87,3 +89,54 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     def with_holding(self, engine: EngineName, holding: Holding) -> Record:
         """This record with `holding` in place of what it held for `engine`."""
         return msgspec.structs.replace(self, holdings={**self.holdings, engine: holding})
+
+    def outline(self, *, settled: str, status: str) -> Outline:
+        """What may be known of this record without reading a secret."""
+        published = {name: held.published for name, held in self.holdings.items()}
+        return Outline(
+            uid=self.uid,
+            slug=self.slug,
+            tenant_uid=self.tenant_uid,
+            plane=self.plane,
+            fingerprints={name: held.fingerprint for name, held in self.holdings.items() if held.fingerprint},
+            renew_at=min((c.renew_at for c in published.values() if c is not None and c.renew_at), default=0),
+            settled=settled,
+            status=status,
+            retained_at=self.retained_at,
+        )
+
+
+class PlaneRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The memory of one DataPlane: which server each engine is, and which of our preparations are made there."""
+
+    installation: str
+    uid: str
+    proposal: str
+    """Identity that we write into a server which has none of its own."""
+    holdings: dict[EngineName, Holding] = {}
+
+    def holding(self, engine: EngineName) -> Holding:
+        """What is held for `engine`, an empty holding where nothing is."""
+        return self.holdings.get(engine, Holding())
+
+    def with_holding(self, engine: EngineName, holding: Holding) -> PlaneRecord:
+        """This record with `holding` in place of what it held for `engine`."""
+        return msgspec.structs.replace(self, holdings={**self.holdings, engine: holding})
+
+
+class Outline(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """An annotation on the record's Secret: with it a restart needs no Secret value, only a metadata watch."""
+
+    uid: str
+    slug: str
+    tenant_uid: str
+    plane: str
+    fingerprints: dict[EngineName, str] = {}
+    """Per engine, what a survey should show."""
+    renew_at: int = 0
+    """Unix seconds at which the first credential wants renewal, 0: never."""
+    settled: str = ""
+    """Digest of inputs and children of the last reconcile that ended with everything in place; empty: none did."""
+    status: str = ""
+    """Digest of the status that was written then, times left out."""
+    retained_at: str = ""
