@@ -1,7 +1,7 @@
-"""The seam that every mutating call passes, to Kubernetes and to engines alike.
+"""The one seam that everything passes which changes something outside: Kubernetes writes and steps of engines.
 
-It counts them; and because nothing that changes the world goes around it, a test can place a crash before or after
-call number n.
+It counts them. A subclass that overrides `before` and `after` can end the process at the n-th change, or right after it
+was made: that is how the tests place a crash between any two of them.
 """
 
 from __future__ import annotations
@@ -13,12 +13,36 @@ T = TypeVar("T")
 
 
 class Mutations:
-    """Runs mutating calls and tells how many of each there were."""
+    """Performs changes, one call each.
 
-    def __init__(self, count: Callable[[str, str], None]) -> None:
-        self._count = count
+    observe: told target, action and whether it succeeded, after each
+    """
+
+    def __init__(self, observe: Callable[[str, str, bool], None]) -> None:
+        self._observe = observe
+        self.begun = 0
+        """Number of changes begun so far."""
 
     async def perform(self, target: str, action: str, call: Callable[[], Awaitable[T]]) -> T:
-        """Run `call` once and give back what it gives. `target`: kubernetes or an engine; `action`: what is done."""
-        self._count(target, action)
-        return await call()
+        """Run `call` once and give back what it gives.
+
+        target: `kubernetes` or the engine; action: the verb and kind, or the step's type. Neither holds a name of an
+        object, as both are labels of a metric.
+        """
+        self.begun += 1
+        number = self.begun
+        self.before(number, target, action)
+        succeeded = False
+        try:
+            result = await call()
+            succeeded = True
+        finally:
+            self._observe(target, action, succeeded)
+        self.after(number, target, action)
+        return result
+
+    def before(self, number: int, target: str, action: str) -> None:
+        """Called when change `number` is about to be made."""
+
+    def after(self, number: int, target: str, action: str) -> None:
+        """Called when change `number` was made and nobody knows of it yet."""
