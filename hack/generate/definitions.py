@@ -113,8 +113,16 @@ KINDS = (
 
 
 def files() -> dict[str, str]:
-    """Content of each file of `crds/`, by name."""
-    return {f"{kind.plural}.{GROUP}.yaml": _HEAD + _yaml(definition(kind)) for kind in KINDS}
+    """Content of each file of `crds/`, by name.
+
+    `Kustomization` bears no extension: so `kubectl apply -k crds` finds it and `kubectl apply -f crds` passes it over.
+    """
+    crds = {f"{kind.plural}.{GROUP}.yaml": _HEAD + _yaml(definition(kind)) for kind in KINDS}
+    return crds | {"Kustomization": _HEAD + _yaml(_kustomization(sorted(crds)))}
+
+
+def _kustomization(names: list[str]) -> dict[str, Any]:
+    return {"apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization", "resources": names}
 
 
 def definition(kind: Kind) -> dict[str, Any]:

@@ -1,0 +1,18 @@
+# syntax=docker/dockerfile:1
+FROM python:3.11-slim AS build
+WORKDIR /build
+RUN python -m venv /opt/bulkhead
+COPY requirements/operator.txt requirements/
+RUN /opt/bulkhead/bin/pip install --no-cache-dir --require-hashes --no-deps -r requirements/operator.txt
+COPY pyproject.toml README.md LICENSE ./
+COPY operator operator
+RUN /opt/bulkhead/bin/pip install --no-cache-dir --no-deps . \
+    && /opt/bulkhead/bin/python -m compileall -q /opt/bulkhead/lib
+
+FROM python:3.11-slim
+# The user of the Deployment's securityContext; nothing in the image is writable for it.
+COPY --from=build /opt/bulkhead /opt/bulkhead
+ENV PATH=/opt/bulkhead/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
+USER 65532:65532
+ENTRYPOINT ["bulkhead"]
+CMD ["operator"]
