@@ -107,11 +107,15 @@ class ApiServer(Server):
             "--service-account-issuer=https://kubernetes.default.svc",
             f"--service-account-key-file={pki.token_public_key}",
             f"--service-account-signing-key-file={pki.token_key}",
+            # As every distribution does: what is privileged is Pod Security's to decide.
+            "--allow-privileged=true",
             "--authorization-mode=Node,RBAC",
             "--enable-admission-plugins=NodeRestriction,PodSecurity",
             f"--audit-policy-file={policy}",
             f"--audit-log-path={self.audit_log}",
             f"--audit-log-maxsize={AUDIT_LOG_MEGABYTES}",
+            # Without it, a stopping server waits a minute for watches that never end.
+            "--shutdown-watch-termination-grace-period=1s",
             "--profiling=false",
         ]
         super().__init__("kube-apiserver", site.warden, Launch(argv, folder / "kube-apiserver.log"))
