@@ -89,7 +89,7 @@ class Plane:
         self.ca_pem = site.authority.certificate
         self.servers: list[Server] = []
         self.ready_seconds = 0.0
-        self._site = site
+        self.site = site
         self._programs = programs
         self._kubernetes_authority = Authority("plane kubernetes", now())
 
@@ -214,35 +214,35 @@ class Plane:
     def _engines(self, parts: Collection[Part]) -> Iterator[Server]:
         """The engines that need nothing but to be started."""
         if Part.MINIO in parts:
-            yield Minio(self._site, self._programs["minio"])
+            yield Minio(self.site, self._programs["minio"])
         if Part.QDRANT in parts:
-            yield Qdrant(self._site, real_program("qdrant", "BULKHEAD_QDRANT_BIN", os.environ))
+            yield Qdrant(self.site, real_program("qdrant", "BULKHEAD_QDRANT_BIN", os.environ))
         if Part.MEILISEARCH in parts:
-            yield Meilisearch(self._site, real_program("meilisearch", "BULKHEAD_MEILISEARCH_BIN", os.environ))
+            yield Meilisearch(self.site, real_program("meilisearch", "BULKHEAD_MEILISEARCH_BIN", os.environ))
 
     async def _start_kubernetes(self, *, workloads: bool) -> None:
-        pki = Pki(self._site.folder("pki"), self._kubernetes_authority, Authority("plane front proxy", now()))
-        etcd = self._add(Etcd(self._site, self._programs["etcd"], Authority("plane etcd", now())))
-        api = self._add(ApiServer(self._site, self._programs["kube-apiserver"], pki, etcd))
+        pki = Pki(self.site.folder("pki"), self._kubernetes_authority, Authority("plane front proxy", now()))
+        etcd = self._add(Etcd(self.site, self._programs["etcd"], Authority("plane etcd", now())))
+        api = self._add(ApiServer(self.site, self._programs["kube-apiserver"], pki, etcd))
         write_private(self.kubeconfig, kubeconfig(api, client_user(pki.admin)))
         await etcd.start()
         await api.start()
         async with asyncio.TaskGroup() as group:
-            manager = ControllerManager(self._site, self._programs["kube-controller-manager"], pki, api)
+            manager = ControllerManager(self.site, self._programs["kube-controller-manager"], pki, api)
             group.create_task(self._add(manager).start())
             if workloads:
                 group.create_task(self._start_workloads(pki, api))
 
     async def _start_workloads(self, pki: Pki, api: ApiServer) -> None:
-        scheduler = self._add(Scheduler(self._site, self._programs["kube-scheduler"], pki, api))
-        kwok = self._add(Kwok(self._site, self._programs["kwok"], pki, api))
+        scheduler = self._add(Scheduler(self.site, self._programs["kube-scheduler"], pki, api))
+        kwok = self._add(Kwok(self.site, self._programs["kwok"], pki, api))
         await kwok.add_node()
         async with asyncio.TaskGroup() as group:
             group.create_task(scheduler.start())
             group.create_task(kwok.start())
 
     async def _start_postgres(self, build: PostgresBuild, *, tls: bool) -> None:
-        postgres = self._add(Postgres(self._site, build, tls=tls))
+        postgres = self._add(Postgres(self.site, build, tls=tls))
         await postgres.initialise()
         await postgres.start()
 
