@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 from collections.abc import AsyncIterator, Callable, Sequence
 
 from aiohttp import web
@@ -60,8 +61,8 @@ class Probes:
     ) -> None:
         self._render_metrics = render_metrics
         self._app = web.Application()
-        self._app.router.add_get("/healthz", lambda _: _verdict(healthy))
-        self._app.router.add_get("/readyz", lambda _: _verdict(ready))
+        self._app.router.add_get("/healthz", functools.partial(_verdict, healthy))
+        self._app.router.add_get("/readyz", functools.partial(_verdict, ready))
         self._app.router.add_get("/metrics", self._metrics)
 
     @contextlib.asynccontextmanager
@@ -76,9 +77,11 @@ class Probes:
             await runner.cleanup()
 
     async def _metrics(self, _: web.Request) -> web.Response:
-        return web.Response(body=self._render_metrics(), headers={"Content-Type": "text/plain; version=0.0.4"})
+        return web.Response(
+            body=self._render_metrics(), headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"}
+        )
 
 
-async def _verdict(checks: Sequence[Check]) -> web.Response:
+async def _verdict(checks: Sequence[Check], _: web.Request) -> web.Response:
     problems = [problem for check in checks if (problem := check())]
     return web.Response(status=503, text="\n".join(problems)) if problems else web.Response(text="ok")

@@ -33,7 +33,12 @@ _SECRET_TEXTS = (
     (re.compile(r"\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*"), MASK),
     (re.compile(r"(://[^/\s:@]*):[^/\s@]+@"), rf"\1:{MASK}@"),
     (re.compile(r"(?i)\b(password\s+)'[^']*'"), rf"\1{MASK}"),
-    (re.compile(rf"""(?i)((?:password|passwd|secret|token|key)['"]?\s*[:=]\s*){_VALUE}"""), rf"\1{MASK}"),
+    (
+        re.compile(
+            rf"""(?i)((?:password|passwd|secret|token|(?:api|access|secret|private|master)[_-]?key)['"]?\s*[:=]\s*){_VALUE}"""
+        ),
+        rf"\1{MASK}",
+    ),
     (re.compile(r"SCRAM-SHA-256\$[^\s'\"]+"), MASK),
 )
 
