@@ -29,10 +29,11 @@ from bulkhead.engines.contract import (
     Request,
     ServerRequest,
 )
-from bulkhead.engines.errors import EngineError, Insecure, Refused
+from bulkhead.engines.errors import EngineError, Insecure, Refused, Unavailable
 from bulkhead.reconcile.key import Key
 from bulkhead.reconcile.planes import OpenEngine
 from bulkhead.reconcile.report import READY, Verdict, waiting
+from bulkhead.runtime.gate import BreakerOpen
 from bulkhead.runtime.mutations import Mutations
 
 ROUNDS = 3
@@ -139,27 +140,37 @@ async def finish(key: Key, findings: Findings, mutations: Mutations) -> dict[Eng
 
 async def erase(key: Key, subject: TenantSubject, mutations: Mutations) -> Verdict:
     """Erase what is ours of one DataCluster and look until nothing of it is left."""
-    engine, request = subject.opened.engine, subject.request
     try:
-        async with subject.opened.gate.entered(key):
-            for _ in range(ROUNDS):
-                decision = engine.decide_removal(request, await engine.observe(request))
-                if not isinstance(decision, Do):
-                    return verdict(engine.name, decision)
-                if not decision.steps:
-                    return READY
-                await _perform(subject, decision, mutations)
-            raise Refused("what was erased keeps coming back: somebody else writes under these names")
-    except EngineError as error:
-        return failure(error)
+        return await subject.opened.gate.call(partial(_erase, subject, mutations))
+    except (EngineError, BreakerOpen) as error:
+        return failure(_parked(key, subject, error))
+
+
+async def _erase(subject: TenantSubject, mutations: Mutations) -> Verdict:
+    engine, request = subject.opened.engine, subject.request
+    for _ in range(ROUNDS):
+        decision = engine.decide_removal(request, await engine.observe(request))
+        if not isinstance(decision, Do):
+            return verdict(engine.name, decision)
+        if not decision.steps:
+            return READY
+        await _perform(subject, decision, mutations)
+    raise Refused("what was erased keeps coming back: somebody else writes under these names")
 
 
 async def _look(key: Key, subject: Subject) -> Finding:
     try:
-        async with subject.opened.gate.entered(key):
-            return _decided(subject, await subject.observe())
-    except EngineError as error:
-        return Finding(subject, error)
+        return _decided(subject, await subject.opened.gate.call(subject.observe))
+    except (EngineError, BreakerOpen) as error:
+        return Finding(subject, _parked(key, subject, error))
+
+
+def _parked(key: Key, subject: Subject, error: EngineError | BreakerOpen) -> EngineError:
+    """The same error for an engine that answered; one that did not calls the key back when it does."""
+    if isinstance(error, EngineError) and not isinstance(error, Unavailable):
+        return error
+    subject.opened.gate.park(key)
+    return Unavailable(str(error))
 
 
 def _claimed(finding: Finding, at: str) -> Finding:
@@ -178,10 +189,10 @@ async def _finish(key: Key, finding: Finding, mutations: Mutations) -> Result:
     if isinstance(finding.outcome, EngineError):
         return Result(failure(finding.outcome), holding)
     try:
-        async with finding.subject.opened.gate.entered(key):
-            decision, seen = await _run(finding.subject, finding.outcome, finding.seen, mutations)
-    except EngineError as error:
-        return Result(failure(error), holding)
+        work = partial(_run, finding.subject, finding.outcome, finding.seen, mutations)
+        decision, seen = await finding.subject.opened.gate.call(work)
+    except (EngineError, BreakerOpen) as error:
+        return Result(failure(_parked(key, finding.subject, error)), holding)
     if not isinstance(decision, Do):
         return Result(verdict(finding.subject.opened.engine.name, decision), holding, seen)
     provisioned = tuple(sorted({*holding.provisioned, *decision.provisions}))
@@ -206,7 +217,7 @@ async def _perform(subject: Subject, decision: Do, mutations: Mutations) -> None
     """Every step is one call through the seam where all mutations are counted."""
     engine = subject.opened.engine
     for step in decision.steps:
-        await mutations.perform(engine.name.value, str(step), partial(engine.act, step))
+        await mutations.perform(engine.name.value, type(step).__name__, partial(engine.act, step))
 
 
 def verdict(engine: EngineName, decision: Decision) -> Verdict:

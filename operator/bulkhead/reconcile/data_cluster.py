@@ -60,7 +60,7 @@ async def reconcile(name: str, deps: Deps, *, suspect: bool = False) -> Outcome:
 
 
 def _is_settled(cluster: DataCluster, context: Context, deps: Deps) -> bool:
-    if any(engine.gate.down for engine in _in_use(context).values()):
+    if any(engine.gate.is_open for engine in _in_use(context).values()):
         return False
     uid = cluster.metadata.uid
     seen = namespace.digests(deps.view.children_of(uid))
@@ -236,7 +236,15 @@ async def _conclude(
         record.outline = record.record.outline(settled=mark, status=digest(wanted))
     await record.save()
     await status.write(cluster, wanted, deps)
-    return _until_renewal(record.outline) if progress.complete else RETRY
+    if progress.complete:
+        return _until_renewal(record.outline)
+    return DONE if _all_parked(progress) else RETRY
+
+
+def _all_parked(progress: Progress) -> bool:
+    """Whether all that is missing is engines that do not answer: their gates call the key back."""
+    lacking = [verdict for verdict in progress.parts.values() if not verdict.good]
+    return all(verdict.reason is Reason.ENGINE_UNAVAILABLE for verdict in lacking)
 
 
 def _parts(context: Context, results: Mapping[EngineName, Result], inside: Verdict) -> dict[ConditionType, Verdict]:

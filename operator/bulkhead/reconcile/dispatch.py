@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
 
 import structlog
 
 from bulkhead.api import labels
 from bulkhead.kube.children import Change, ChildMeta
 from bulkhead.kube.errors import Conflict, KubeError
-from bulkhead.kube.resources import DATA_CLUSTERS, DATA_PLANES, PLANS, SECRETS, TENANTS, Resource
+from bulkhead.kube.resources import DATA_PLANES, PLANS, SECRETS, TENANTS, Resource
 from bulkhead.reconcile import data_cluster, data_plane, key, planes, tenant, undecodable
 from bulkhead.reconcile.deps import RETRY, Deps, Outcome
 from bulkhead.reconcile.key import Key
@@ -20,18 +19,31 @@ log = structlog.get_logger(__name__)
 
 
 class Dispatcher:
-    """Feeds the view and names the keys that an event concerns. No I/O: it runs inside the watch."""
+    """Feeds the view and names the keys that an event concerns. No I/O: it runs inside the watch.
 
-    def __init__(self, view: View, namespace: str, enqueue: Callable[[Key], None]) -> None:
+    enqueue_later: for a plane's own count of data clusters and its warm databases, which need not follow each at once
+    """
+
+    def __init__(
+        self,
+        view: View,
+        namespace: str,
+        enqueue: Callable[[Key], None],
+        enqueue_later: Callable[[Key], None],
+    ) -> None:
         self._view = view
         self._namespace = namespace
         self._enqueue = enqueue
+        self._enqueue_later = enqueue_later
 
-    def object_changed(self, resource: Resource, raw: dict[str, Any], *, deleted: bool) -> None:
-        """An object of one of our kinds was seen, or went."""
-        news = self._view.remove(resource, raw) if deleted else self._view.put(resource, raw)
-        if news:
-            self._enqueue_all(self._concerned(resource, raw["metadata"]["name"], raw))
+    def object_changed(self, resource: Resource, name: str) -> None:
+        """The newest state of an object of one of our kinds is another now; it may be gone."""
+        before, after = self._view.changed(resource, name)
+        self._enqueue_all(self._concerned(resource, name))
+        for references in filter(None, {before, after}):
+            self._enqueue(key.tenant(references.tenant))
+            if before != after:
+                self._enqueue_later(key.data_plane(references.plane))
 
     def child_changed(self, change: Change, child: ChildMeta) -> None:
         """An object that belongs to a DataCluster, or a Secret of our own namespace, was seen or went."""
@@ -46,20 +58,15 @@ class Dispatcher:
         for each in keys:
             self._enqueue(each)
 
-    def _concerned(self, resource: Resource, name: str, raw: dict[str, Any]) -> Iterator[Key]:
-        if resource == DATA_CLUSTERS:
-            spec = raw.get("spec", {})
-            yield key.data_cluster(name)
-            yield key.tenant(spec.get("tenantRef", {}).get("name", ""))
-            yield key.data_plane(spec.get("dataPlaneRef", {}).get("name", ""))
-        elif resource == TENANTS:
-            yield key.tenant(name)
+    def _concerned(self, resource: Resource, name: str) -> Iterator[Key]:
+        if resource == PLANS:
+            yield from (key.data_cluster(each.metadata.name) for each in self._view.clusters)
+            return
+        yield Key(resource.kind, name)
+        if resource == TENANTS:
             yield from (key.data_cluster(each.metadata.name) for each in self._view.data_clusters_of(name))
         elif resource == DATA_PLANES:
-            yield key.data_plane(name)
             yield from (key.data_cluster(each.metadata.name) for each in self._view.data_clusters_on(name))
-        elif resource == PLANS:
-            yield from (key.data_cluster(each.metadata.name) for each in self._view.clusters)
 
     def _planes_using(self, secret: str) -> Iterator[Key]:
         for plane in self._view.planes:

@@ -44,7 +44,7 @@ class DriftScan:
         """Survey every engine, and take the next few keys of the rolling sweep."""
         for plane, opened in self._planes.all():
             for engine in opened.engines.values():
-                if isinstance(engine, OpenEngine) and not engine.gate.down:
+                if isinstance(engine, OpenEngine) and not engine.gate.is_open:
                     await self._survey(plane, engine)
         self._sweep()
 

@@ -53,7 +53,7 @@ class AdminAccess:
         return hashlib.sha256(endpoint + b"\n" + text.encode()).hexdigest()[:16]
 
 
-EngineFactory = Callable[[EngineName, AdminAccess], tuple[Engine[Any, Any], Gate[Key]]]
+EngineFactory = Callable[[str, EngineName, AdminAccess], tuple[Engine[Any, Any], Gate[Key]]]
 """Opens an engine behind a gate; lives in the composition root, where the vendors' clients are made. Raises Refused
 where the access can not be used, such as a CA that is none."""
 
@@ -137,7 +137,7 @@ class Planes:
         held = before.engines.get(name) if before is not None and before.uid == plane.metadata.uid else None
         if isinstance(held, OpenEngine) and held.fingerprint == fingerprint:
             return held
-        engine, gate = self._factory(name, access)
+        engine, gate = self._factory(plane.metadata.name, name, access)
         return OpenEngine(engine, gate, fingerprint)
 
     async def publish(self, name: str, plane: OpenPlane) -> bool:

@@ -94,7 +94,7 @@ class Records:
 
     def _secret(self, record: R, outline: Outline | None, version: str) -> dict[str, Any]:
         value = msgspec.json.encode(record, enc_hook=sensitive.encode)
-        marks = {labels.RECORD: _LABELS[type(record)]}
+        marks = {labels.RECORD: _LABELS[type(record)], labels.INSTALLATION: record.installation}
         if isinstance(record, Record):
             marks |= {labels.DATA_CLUSTER: record.slug, labels.DATA_CLUSTER_UID: record.uid}
         metadata: dict[str, Any] = {

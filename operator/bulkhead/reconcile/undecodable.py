@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
 import msgspec
 
 from bulkhead.api.conditions import ConditionType, Reason, Status, condition, kstatus, merge
-from bulkhead.api.meta import Condition
 from bulkhead.kube.resources import OWN_KINDS
 from bulkhead.kube.store import Undecodable
 from bulkhead.reconcile.deps import DONE, Deps, Outcome
 from bulkhead.reconcile.key import Key
-from bulkhead.reconcile.report import patch
 
 
 async def report(wanted: Key, deps: Deps) -> Outcome | None:
@@ -23,16 +20,14 @@ async def report(wanted: Key, deps: Deps) -> Outcome | None:
     found = deps.view.store_of(resource).get(wanted.name)
     if not isinstance(found, Undecodable):
         return None
-    before = (await deps.kube.get(resource, wanted.name)).get("status", {})
-    changes = patch(before, {**before, **_status(found, before, deps.clock())})
-    if changes is not None:
-        await deps.kube.patch_status(resource, wanted.name, changes)
+    await deps.kube.patch_status(resource, wanted.name, _status(found))
     return DONE
 
 
-def _status(found: Undecodable, before: Mapping[str, Any], now: datetime) -> dict[str, Any]:
+def _status(found: Undecodable) -> dict[str, Any]:
+    """The same for the same object, so that writing it again changes nothing and wakes nobody."""
     message = f"this object does not fit the schema of this release ({found.error}): apply the CRDs that belong to it"
     overall = condition(ConditionType.READY, Status.FALSE, Reason.INVALID_SPEC, message)
-    old = msgspec.convert(before.get("conditions", []), tuple[Condition, ...])
-    conditions = merge(old, [overall, *kstatus(overall)], generation=found.metadata.generation, now=now)
+    since = datetime.fromisoformat(found.metadata.creation_timestamp)
+    conditions = merge((), [overall, *kstatus(overall)], generation=found.metadata.generation, now=since)
     return {"conditions": msgspec.to_builtins(list(conditions)), "observedGeneration": found.metadata.generation}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from bulkhead.api import labels
 from bulkhead.api.data_cluster import DataCluster
@@ -21,6 +21,13 @@ T = TypeVar("T")
 _NONE: Mapping[str, None] = {}
 
 
+class References(NamedTuple):
+    """Whom a DataCluster names."""
+
+    tenant: str
+    plane: str
+
+
 class View:
     """Objects of our kinds, their children's metadata and the records' outlines, with the indexes that flows need."""
 
@@ -33,6 +40,7 @@ class View:
         self._children = ChildStore()
         self._outlines: dict[str, Outline] = {}
         self._by_slug: dict[str, set[str]] = {}
+        self._references: dict[str, References] = {}
         self._by_tenant: dict[str, dict[str, None]] = {}
         self._by_plane: dict[str, dict[str, None]] = {}
 
@@ -61,41 +69,36 @@ class View:
         """How many they are, without touching each."""
         return len(self._by_plane.get(plane, _NONE))
 
+    @property
+    def stores(self) -> tuple[ObjectStore[Any], ...]:
+        """The stores of all our kinds."""
+        return (self.planes, self.plans, self.tenants, self.clusters)
+
     def store_of(self, resource: Resource) -> ObjectStore[Any]:
         """The store of one of our kinds."""
-        stores: dict[Resource, ObjectStore[Any]] = {
-            DATA_PLANES: self.planes,
-            PLANS: self.plans,
-            TENANTS: self.tenants,
-            DATA_CLUSTERS: self.clusters,
-        }
-        return stores[resource]
+        return next(store for store in self.stores if store.resource == resource)
 
-    def put(self, resource: Resource, raw: dict[str, Any]) -> bool:
-        """Take over a state of one of our objects: from the watch, or the answer to our own write."""
-        name = raw["metadata"]["name"]
-        before = self.data_cluster(name) if resource == DATA_CLUSTERS else None
-        news = self.store_of(resource).put(raw)
-        if news and resource == DATA_CLUSTERS:
-            self._reindex(before, self.data_cluster(name))
-        return news
+    def put(self, resource: Resource, answer: dict[str, Any]) -> None:
+        """Take over the answer to our own write, ahead of the watch."""
+        if self.store_of(resource).put(answer):
+            self.changed(resource, answer["metadata"]["name"])
 
-    def remove(self, resource: Resource, raw: dict[str, Any]) -> bool:
-        """Take over the deletion of one of our objects."""
-        name = raw["metadata"]["name"]
-        before = self.data_cluster(name) if resource == DATA_CLUSTERS else None
-        news = self.store_of(resource).remove(raw)
-        if news and before is not None:
-            self._reindex(before, None)
-        return news
-
-    def _reindex(self, before: DataCluster | None, after: DataCluster | None) -> None:
+    def changed(self, resource: Resource, name: str) -> tuple[References | None, References | None]:
+        """Bring the indexes in line with a store that has news of this object. Returns whom a DataCluster named before
+        and names now."""
+        if resource != DATA_CLUSTERS:
+            return None, None
+        before = self._references.pop(name, None)
+        cluster = self.data_cluster(name)
+        after = References(cluster.spec.tenant_ref.name, cluster.spec.data_plane_ref.name) if cluster else None
         if before is not None:
-            self._by_tenant.get(before.spec.tenant_ref.name, {}).pop(before.metadata.name, None)
-            self._by_plane.get(before.spec.data_plane_ref.name, {}).pop(before.metadata.name, None)
+            self._by_tenant[before.tenant].pop(name, None)
+            self._by_plane[before.plane].pop(name, None)
         if after is not None:
-            self._by_tenant.setdefault(after.spec.tenant_ref.name, {})[after.metadata.name] = None
-            self._by_plane.setdefault(after.spec.data_plane_ref.name, {})[after.metadata.name] = None
+            self._references[name] = after
+            self._by_tenant.setdefault(after.tenant, {})[name] = None
+            self._by_plane.setdefault(after.plane, {})[name] = None
+        return before, after
 
     def _named(self, names: Mapping[str, None]) -> list[DataCluster]:
         found = (self.data_cluster(name) for name in names)
