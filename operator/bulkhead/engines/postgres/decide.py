@@ -1,0 +1,310 @@
+"""Every rule of one DataCluster on Postgres: what is wanted, what is seen, and the steps between them. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Iterable
+
+from bulkhead.api.ownership import Stamp
+from bulkhead.api.sensitive import Sensitive
+from bulkhead.engines.contract import Access, ClaimFirst, Conflict, DataMissing, Decision, Do, EngineChanged
+from bulkhead.engines.postgres.databases import (
+    SEARCH_PATH,
+    ConformDatabase,
+    CreateDatabase,
+    CreateExtension,
+    DropDatabase,
+    EndSessions,
+    Furnish,
+    NameDatabase,
+    RollBackPrepared,
+    UseWarm,
+)
+from bulkhead.engines.postgres.roles import (
+    ConformGroup,
+    ConformLogin,
+    CreateGroup,
+    CreateLogin,
+    DisableLogins,
+    Disown,
+    DropRole,
+    LoginTerms,
+    RevokeMembership,
+    TakeOver,
+)
+from bulkhead.engines.postgres.seen import (
+    GRANTED,
+    PUBLIC,
+    Operator,
+    Seen,
+    SeenDatabase,
+    SeenRole,
+    neighbour,
+)
+from bulkhead.engines.postgres.statement import Statement
+from bulkhead.engines.postgres.wanted import DATABASE, Wanted, WantedLogin, spec_problem
+
+Steps = tuple[Statement, ...]
+
+
+def decide(wanted: Wanted, seen: Seen, allowed_extensions: Collection[str]) -> Decision:
+    """How `seen` becomes what is wanted, or why it must not."""
+    if changed := engine_changed(wanted.server, seen.identity):
+        return changed
+    if wanted.access is Access.CUT:
+        return Do(_cut(wanted, seen))
+    if problem := spec_problem(wanted, allowed_extensions):
+        return problem
+    if stranger := _first_not_ours(wanted, seen):
+        return stranger
+    if wanted.provisioned and seen.database(wanted.database) is None:
+        return DataMissing("database", wanted.database)
+    if not wanted.claimed and _something_is_absent(wanted, seen):
+        return ClaimFirst()
+    return Do(_open(wanted, seen), provisions=frozenset({DATABASE}))
+
+
+def decide_removal(wanted: Wanted, seen: Seen) -> Do | EngineChanged:
+    """Everything that bears our stamp, under whatever name: logins shut, sessions ended, then databases, then roles."""
+    if changed := engine_changed(wanted.server, seen.identity):
+        return changed
+    databases = [database.name for database in seen.databases if _erasable(database, wanted)]
+    roles = [role for role in seen.roles if role.stamp == str(wanted.stamp)]
+    # The group goes last: its logins are members of it, and dropping them needs our privileges through it.
+    roles.sort(key=lambda role: (role.name == wanted.database, role.name))
+    return Do(
+        (
+            *_cut(wanted, seen),
+            *(RollBackPrepared(held.database, held.owner, held.gid) for held in seen.prepared),
+            *(DropDatabase(name) for name in databases),
+            *(step for role in roles for step in _retire(role, wanted, seen, dropped=databases)),
+        )
+    )
+
+
+def engine_changed(remembered: str, found: str) -> EngineChanged | None:
+    """Another server answers than the one that holds our data."""
+    return EngineChanged(remembered, found) if remembered and remembered != found else None
+
+
+# -- whose it is -------------------------------------------------------------------------------------------------------
+
+
+def _first_not_ours(wanted: Wanted, seen: Seen) -> Conflict | None:
+    for database in seen.databases:
+        if database.name == wanted.database and database.stamp != str(wanted.stamp):
+            return Conflict("database", database.name, owner_of(database.stamp))
+        if database.name == wanted.draft and not _erasable(database, wanted):
+            return Conflict("database", database.name, owner_of(database.stamp))
+    names = {wanted.database, *(login.name for login in wanted.logins)}
+    for role in seen.roles:
+        if role.name in names and role.stamp != str(wanted.stamp):
+            return Conflict("role", role.name, owner_of(role.stamp))
+    return None
+
+
+def owner_of(stamp: str | None) -> str:
+    """What is known of whose an object is, from its comment."""
+    parsed = Stamp.parse(stamp)
+    if parsed is None:
+        return "it bears no stamp"
+    return f"it belongs to {parsed.uid} of installation {parsed.installation}"
+
+
+def _erasable(database: SeenDatabase, wanted: Wanted) -> bool:
+    """Ours by its stamp; or a draft, whose name is made of our stamp, that was never open and so is empty."""
+    if database.stamp == str(wanted.stamp):
+        return True
+    return database.name == wanted.draft and database.stamp is None and not database.open
+
+
+def _something_is_absent(wanted: Wanted, seen: Seen) -> bool:
+    names = (wanted.database, *(login.name for login in wanted.logins))
+    return seen.database(wanted.database) is None or any(seen.role(name) is None for name in names)
+
+
+# -- access is open ----------------------------------------------------------------------------------------------------
+
+
+def _open(wanted: Wanted, seen: Seen) -> Steps:
+    """Logins come last, so that nobody is let in before everything behind the door is in place."""
+    return (
+        *_foundation(wanted, seen),
+        *_furniture(wanted, seen),
+        *_login_steps(wanted, seen),
+        *_retirement(wanted, seen),
+        *_expulsion(wanted, seen),
+    )
+
+
+def _foundation(wanted: Wanted, seen: Seen) -> Steps:
+    """Group and database."""
+    if warm := _warm_choice(wanted, seen):
+        return (UseWarm(warm, wanted.database, wanted.stamp, wanted.connection_limit),)
+    return (*_group_steps(wanted, seen), *_database_steps(wanted, seen))
+
+
+def _warm_choice(wanted: Wanted, seen: Seen) -> str | None:
+    """A warm database brings its group along, so it serves only where nothing has been begun."""
+    begun = seen.database(wanted.database) or seen.database(wanted.draft) or seen.role(wanted.database)
+    return seen.warm[0] if seen.warm and begun is None else None
+
+
+def _group_steps(wanted: Wanted, seen: Seen) -> Steps:
+    group = seen.role(wanted.database)
+    if group is None:
+        return (CreateGroup(wanted.database, wanted.stamp),)
+    drifted = group.login or group.powers or not group.operated
+    repair = (ConformGroup(group.name, group.powers),) if drifted else ()
+    return (*repair, *_membership_steps(group, wanted, allowed=()))
+
+
+def _database_steps(wanted: Wanted, seen: Seen) -> Steps:
+    database, draft = seen.database(wanted.database), seen.database(wanted.draft)
+    if database is None:
+        create = () if draft else (CreateDatabase(wanted.draft),)
+        return (*create, NameDatabase(wanted.draft, wanted.database, wanted.stamp, wanted.connection_limit))
+    leftover = (DropDatabase(wanted.draft),) if draft else ()
+    if not _drifted(database, wanted):
+        return leftover
+    repair = ConformDatabase(
+        database.name,
+        wanted.stamp,
+        wanted.connection_limit,
+        intruders_of(database, wanted.stamp),
+        foreign_owner=not database.owned,
+    )
+    return (repair, *leftover)
+
+
+def _drifted(database: SeenDatabase, wanted: Wanted) -> bool:
+    return (
+        not database.owned
+        or not database.open
+        or database.connection_limit != wanted.connection_limit
+        or SEARCH_PATH not in database.settings
+        or database.granted_to(wanted.database) != GRANTED
+        or bool(database.granted_to(PUBLIC))
+        or bool(intruders_of(database, wanted.stamp))
+    )
+
+
+def intruders_of(database: SeenDatabase, ours: Stamp) -> tuple[str, ...]:
+    """Roles of neighbours that were granted something. Those of administrators are theirs to grant."""
+    return tuple(grant.grantee for grant in database.grants if neighbour(grant.stamp, ours))
+
+
+def _furniture(wanted: Wanted, seen: Seen) -> Steps:
+    """What is inside the database. Where it has not been looked at, a warm one is furnished and another is not."""
+    create = tuple(CreateExtension(wanted.database, extension) for extension in wanted.extensions)
+    if inside := seen.inside:
+        missing = tuple(step for step in create if step.extension not in inside.extensions)
+        owners = (inside.schemas.get(schema) for schema in ("public", *wanted.schemas))
+        furnished = inside.extensions_usable and all(owner == wanted.database for owner in owners)
+        return (*(() if furnished else (Furnish(wanted.database, wanted.schemas),)), *missing)
+    furnished = _warm_choice(wanted, seen) is not None and not wanted.schemas
+    return (*(() if furnished else (Furnish(wanted.database, wanted.schemas),)), *create)
+
+
+def terms_of(wanted: Wanted, operator: Operator) -> LoginTerms:
+    """What holds for each login; where we may not limit temporary files, we do not try for ever."""
+    limit = wanted.temp_file_kilobytes if operator.limits_temp_files else None
+    return LoginTerms(wanted.database, wanted.connections, limit)
+
+
+def _login_steps(wanted: Wanted, seen: Seen) -> Steps:
+    terms = terms_of(wanted, seen.operator)
+    return tuple(
+        step for login in wanted.logins for step in _steps_of_login(login, seen.role(login.name), terms, wanted)
+    )
+
+
+def _steps_of_login(login: WantedLogin, role: SeenRole | None, terms: LoginTerms, wanted: Wanted) -> Steps:
+    if role is None:
+        return (CreateLogin(login.name, wanted.stamp, Sensitive(login.verifier), terms),)
+    forgotten = role.verifier_digest not in (None, digest_of_verifier(login.verifier))
+    drifted = forgotten or _login_drifted(role, terms)
+    verifier = Sensitive(login.verifier) if forgotten else None
+    repair = (ConformLogin(login.name, terms, role.powers, verifier),) if drifted else ()
+    return (*repair, *_membership_steps(role, wanted, allowed=(terms.group,)))
+
+
+def _login_drifted(role: SeenRole, terms: LoginTerms) -> bool:
+    return (
+        not role.login
+        or not role.operated
+        or role.expires
+        or bool(role.powers)
+        or role.connection_limit != terms.connections
+        or not set(terms.settings()) <= set(role.settings)
+        or not any(held.role == terms.group and held.usable for held in role.member_of)
+    )
+
+
+def _membership_steps(role: SeenRole, wanted: Wanted, allowed: Collection[str]) -> Steps:
+    """A tenant is a member of nothing but its group, and no neighbour is a member of it."""
+    outward = (RevokeMembership(held.role, role.name, held.grantor) for held in role.member_of)
+    inward = (
+        RevokeMembership(role.name, member.role, member.grantor)
+        for member in role.members
+        if neighbour(member.stamp, wanted.stamp)
+    )
+    return (*(step for step in outward if step.role not in allowed), *inward)
+
+
+def digest_of_verifier(verifier: str) -> str:
+    """As the query computes it on the server, where the stored verifier stays."""
+    return hashlib.sha256(verifier.encode()).hexdigest()
+
+
+def _retirement(wanted: Wanted, seen: Seen) -> Steps:
+    """Roles of ours that are wanted no more: former generations."""
+    kept = {wanted.database, *(login.name for login in wanted.logins)}
+    former = [role for role in seen.roles if role.stamp == str(wanted.stamp) and role.name not in kept]
+    if not former:
+        return ()
+    names = tuple(role.name for role in former)
+    shut = (DisableLogins(names), EndSessions(wanted.database, ours=names))
+    return (*shut, *(step for role in former for step in _retire(role, wanted, seen, dropped=())))
+
+
+def _expulsion(wanted: Wanted, seen: Seen) -> Steps:
+    """Sessions that outlived what let them in: of neighbours, and of roles that are gone."""
+    strangers = tuple(held.role for held in seen.sessions if neighbour(held.stamp, wanted.stamp))
+    orphans = any(not held.role for held in seen.sessions)
+    return (EndSessions(wanted.database, strangers=strangers),) if strangers or orphans else ()
+
+
+# -- access is cut -----------------------------------------------------------------------------------------------------
+
+
+def _cut(wanted: Wanted, seen: Seen) -> Steps:
+    """No credential opens anything. Whatever is not ours is passed over, and nothing is created."""
+    ours = [role for role in seen.roles if role.stamp == str(wanted.stamp)]
+    alive = tuple(role.name for role in ours if role.login)
+    # Logins that were still open may be used until they are shut, so their sessions are ended unseen.
+    unwelcome = any(not held.role or Stamp.parse(held.stamp) for held in seen.sessions) or bool(alive)
+    shut = (DisableLogins(alive),) if alive else ()
+    return (*shut, *((_ending(wanted, seen, ours),) if unwelcome else ()))
+
+
+def _ending(wanted: Wanted, seen: Seen, ours: Iterable[SeenRole]) -> EndSessions:
+    database = seen.database(wanted.database)
+    inside = database.name if database and database.stamp == str(wanted.stamp) else ""
+    strangers = tuple(held.role for held in seen.sessions if neighbour(held.stamp, wanted.stamp))
+    return EndSessions(inside, ours=tuple(role.name for role in ours), strangers=strangers)
+
+
+# -- removal -----------------------------------------------------------------------------------------------------------
+
+
+def _retire(role: SeenRole, wanted: Wanted, seen: Seen, dropped: Collection[str]) -> Steps:
+    """Drop a role, freed of everything that it holds in databases other than those that are dropped before."""
+    places = [held.database for held in seen.footprints if held.role == role.name and held.database not in dropped]
+    own = seen.database(wanted.database)
+    heir = wanted.database if own and own.stamp == str(wanted.stamp) and role.name != wanted.database else ""
+    return (
+        *(() if role.operated or not places else (TakeOver(role.name),)),
+        *(Disown(role.name, place, heir if place == wanted.database else "") for place in places),
+        DropRole(role.name),
+    )

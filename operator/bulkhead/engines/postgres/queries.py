@@ -1,0 +1,191 @@
+"""SELECTs that look. Each answers with one JSON text, so that a look is one round trip and is decoded by type.
+
+Every one runs with `search_path` pinned to pg_catalog, so no name in them can be a tenant's.
+"""
+
+from __future__ import annotations
+
+from psycopg import sql
+
+from bulkhead.engines.postgres.statement import SEPARATE_OPTIONS, Rights
+
+OPERATOR = sql.SQL("""json_build_object(
+    'name', current_user,
+    'superuser', (SELECT rolsuper FROM pg_roles WHERE rolname = current_user),
+    'release', current_setting('server_version_num')::int,
+    'limits_temp_files', has_parameter_privilege(current_user, 'temp_file_limit', 'SET'))""")
+
+IDENTITY = sql.SQL("(SELECT system_identifier::text FROM pg_control_system())")
+
+_DATABASE = sql.SQL("""json_build_object(
+    'name', d.datname,
+    'stamp', d.stamp,
+    'owned', pg_get_userbyid(d.datdba) = current_user,
+    'open', d.datallowconn,
+    'connection_limit', d.datconnlimit,
+    'settings', coalesce(
+        (SELECT to_json(s.setconfig) FROM pg_db_role_setting s WHERE s.setdatabase = d.oid AND s.setrole = 0), '[]'),
+    'grants', coalesce((
+        SELECT json_agg(json_build_object('grantee', g.grantee, 'stamp', g.stamp, 'privileges', g.privileges)
+                        ORDER BY g.grantee)
+        FROM (
+            SELECT CASE a.grantee WHEN 0 THEN '' ELSE pg_get_userbyid(a.grantee) END AS grantee,
+                   shobj_description(a.grantee, 'pg_authid') AS stamp,
+                   array_agg(DISTINCT a.privilege_type || CASE WHEN a.is_grantable THEN '*' ELSE '' END) AS privileges
+            FROM aclexplode(coalesce(d.datacl, acldefault('d', d.datdba))) a
+            WHERE a.grantee <> d.datdba
+            GROUP BY a.grantee
+        ) g), '[]'))""")
+
+_ROLE = """json_build_object(
+    'name', r.rolname,
+    'stamp', r.stamp,
+    'login', r.rolcanlogin,
+    'connection_limit', r.rolconnlimit,
+    'powers', array_remove(ARRAY[
+        CASE WHEN r.rolsuper THEN 'SUPERUSER' END, CASE WHEN r.rolcreaterole THEN 'CREATEROLE' END,
+        CASE WHEN r.rolcreatedb THEN 'CREATEDB' END, CASE WHEN r.rolreplication THEN 'REPLICATION' END,
+        CASE WHEN r.rolbypassrls THEN 'BYPASSRLS' END], NULL),
+    'expires', coalesce(r.rolvaliduntil <> 'infinity', false),
+    'settings', coalesce(to_json(r.rolconfig), '[]'),
+    'operated', pg_has_role(r.oid, 'USAGE') AND pg_has_role(r.oid, {set}),
+    'verifier_digest', {digest},
+    'member_of', coalesce((
+        SELECT json_agg(json_build_object(
+            'role', pg_get_userbyid(m.roleid), 'grantor', pg_get_userbyid(m.grantor),
+            'usable', pg_has_role(m.member, m.roleid, 'USAGE') AND pg_has_role(m.member, m.roleid, {set})))
+        FROM pg_auth_members m WHERE m.member = r.oid), '[]'),
+    'members', coalesce((
+        SELECT json_agg(json_build_object(
+            'role', pg_get_userbyid(m.member), 'stamp', shobj_description(m.member, 'pg_authid'),
+            'grantor', pg_get_userbyid(m.grantor)))
+        FROM pg_auth_members m
+        WHERE m.roleid = r.oid AND pg_get_userbyid(m.member) <> current_user), '[]'))"""
+
+_STAMPED_DATABASES = sql.SQL("""
+    SELECT d.*, c.description AS stamp FROM pg_database d
+    LEFT JOIN pg_shdescription c ON c.objoid = d.oid AND c.classoid = 'pg_database'::regclass""")
+
+_STAMPED_ROLES = sql.SQL("""
+    SELECT r.*, c.description AS stamp FROM pg_roles r
+    LEFT JOIN pg_shdescription c ON c.objoid = r.oid AND c.classoid = 'pg_authid'::regclass""")
+
+_TENANT = """
+WITH d AS MATERIALIZED ({databases} WHERE d.datname = ANY (%(databases)s) OR c.description = %(stamp)s),
+     r AS MATERIALIZED ({roles} WHERE r.rolname = ANY (%(roles)s) OR c.description = %(stamp)s)
+SELECT json_build_object(
+    'identity', {identity},
+    'operator', {operator},
+    'databases', coalesce((SELECT json_agg({database}) FROM d), '[]'),
+    'roles', coalesce((SELECT json_agg({role} ORDER BY r.rolname) FROM r), '[]'),
+    'sessions', coalesce((
+        SELECT json_agg(json_build_object('role', s.role, 'stamp', s.stamp) ORDER BY s.role)
+        FROM (
+            SELECT DISTINCT coalesce(u.rolname::text, '') AS role, shobj_description(u.oid, 'pg_authid') AS stamp
+            FROM pg_stat_activity a LEFT JOIN pg_roles u ON u.oid = a.usesysid
+            WHERE a.usesysid IS NOT NULL AND u.rolname IS DISTINCT FROM current_user
+              AND coalesce(a.backend_type, 'client backend') = 'client backend'
+              AND (a.datid IN (SELECT oid FROM d WHERE stamp = %(stamp)s)
+                   OR a.usesysid IN (SELECT oid FROM r WHERE stamp = %(stamp)s))
+        ) s), '[]'),
+    'footprints', coalesce((
+        SELECT json_agg(json_build_object('role', f.role, 'database', f.database) ORDER BY f.role, f.database)
+        FROM (
+            SELECT DISTINCT r.rolname AS role, coalesce(b.datname, %(maintenance)s) AS database
+            FROM pg_shdepend s JOIN r ON r.oid = s.refobjid AND r.stamp = %(stamp)s
+            LEFT JOIN pg_database b ON b.oid = s.dbid
+            WHERE s.refclassid = 'pg_authid'::regclass AND s.classid <> 'pg_auth_members'::regclass
+              AND NOT (s.classid = 'pg_database'::regclass AND s.objid IN (SELECT oid FROM d WHERE stamp = %(stamp)s))
+        ) f), '[]'),
+    'prepared', coalesce((
+        SELECT json_agg(json_build_object(
+            'gid', p.gid, 'owner', coalesce(p.owner, ''), 'database', p.database) ORDER BY p.gid)
+        FROM pg_prepared_xacts p JOIN d ON d.datname = p.database WHERE d.stamp = %(stamp)s), '[]'),
+    'warm', coalesce((
+        SELECT json_agg(w.datname ORDER BY w.datname) FROM pg_database w JOIN pg_roles g ON g.rolname = w.datname
+        WHERE starts_with(w.datname::text, %(warm)s) AND w.datallowconn
+          AND pg_get_userbyid(w.datdba) = current_user AND NOT g.rolcanlogin
+          AND starts_with(shobj_description(w.oid, 'pg_database'), %(installation)s)
+          AND starts_with(shobj_description(g.oid, 'pg_authid'), %(installation)s)
+          AND NOT EXISTS (
+              SELECT FROM aclexplode(coalesce(w.datacl, acldefault('d', w.datdba))) a WHERE a.grantee = 0)), '[]')
+)::text"""
+
+INSIDE = sql.SQL("""
+SELECT json_build_object(
+    'schemas', coalesce((
+        SELECT json_object_agg(nspname, pg_get_userbyid(nspowner)) FROM pg_namespace
+        WHERE nspname = ANY (%(schemas)s)), '{}'),
+    'extensions', (SELECT json_agg(extname) FROM pg_extension),
+    'extensions_usable', coalesce((
+        SELECT has_schema_privilege(%(group)s, n.oid, 'USAGE') FROM pg_namespace n
+        WHERE n.nspname = %(extensions_schema)s), false)
+)::text""")
+
+_SURVEY = """
+WITH d AS MATERIALIZED ({databases} WHERE starts_with(c.description, %(installation)s)),
+     r AS MATERIALIZED ({roles} WHERE starts_with(c.description, %(installation)s))
+SELECT json_build_object(
+    'databases', coalesce((SELECT json_agg({database}) FROM d), '[]'),
+    'roles', coalesce((SELECT json_agg({role}) FROM r), '[]'))::text"""
+
+SERVER = sql.SQL("""
+SELECT json_build_object(
+    'identity', {identity},
+    'operator', {operator},
+    'version', current_setting('server_version'),
+    'standby', pg_is_in_recovery(),
+    'search_path', current_setting('search_path'),
+    'encrypted', coalesce((SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()), false),
+    'creates', (SELECT rolsuper OR (rolcreaterole AND rolcreatedb) FROM pg_roles WHERE rolname = current_user),
+    'signals', pg_has_role('pg_signal_backend', 'USAGE'),
+    'public', coalesce((
+        SELECT json_agg(json_build_object('name', d.datname, 'ours', pg_has_role(d.datdba, 'USAGE')) ORDER BY d.datname)
+        FROM pg_database d
+        WHERE d.datallowconn AND EXISTS (
+            SELECT FROM aclexplode(coalesce(d.datacl, acldefault('d', d.datdba))) a
+            WHERE a.grantee = 0 AND a.privilege_type = 'CONNECT')), '[]'),
+    'warm', coalesce((
+        SELECT json_agg(json_build_object(
+            'name', coalesce(d.datname, g.rolname), 'database', d.oid IS NOT NULL,
+            'open', coalesce(d.datallowconn, false),
+            'stamp', shobj_description(d.oid, 'pg_database'), 'group_stamp', shobj_description(g.oid, 'pg_authid')))
+        FROM (SELECT * FROM pg_database WHERE starts_with(datname::text, %(warm)s)) d
+        FULL JOIN (SELECT * FROM pg_roles WHERE starts_with(rolname::text, %(warm)s)) g ON g.rolname = d.datname), '[]')
+)::text""").format(identity=IDENTITY, operator=OPERATOR)
+
+
+def tenant(rights: Rights) -> sql.Composed:
+    """Everything of one DataCluster that is seen from outside its database.
+
+    Parameters: databases, roles, stamp, installation, warm, maintenance.
+    """
+    return sql.SQL(_TENANT).format(
+        databases=_STAMPED_DATABASES,
+        roles=_STAMPED_ROLES,
+        identity=IDENTITY,
+        operator=OPERATOR,
+        database=_DATABASE,
+        role=_role(rights, verifiers=rights.superuser),
+    )
+
+
+def survey(rights: Rights) -> sql.Composed:
+    """All databases and roles that bear a stamp of ours. Parameter: installation."""
+    return sql.SQL(_SURVEY).format(
+        databases=_STAMPED_DATABASES,
+        roles=_STAMPED_ROLES,
+        database=_DATABASE,
+        role=_role(rights, verifiers=False),
+    )
+
+
+def _role(rights: Rights, *, verifiers: bool) -> sql.Composed:
+    # Before 16 membership alone was enough to become a role, and asking for SET is an error.
+    may_set = "SET" if rights.major >= SEPARATE_OPTIONS else "MEMBER"
+    # A digest: what is stored never leaves the server. Naming pg_authid at all needs a superuser.
+    digest = (
+        "(SELECT coalesce(encode(sha256(convert_to(p.rolpassword, 'UTF8')), 'hex'), '') FROM pg_authid p"
+        " WHERE p.oid = r.oid)"
+    )
+    return sql.SQL(_ROLE).format(set=sql.Literal(may_set), digest=sql.SQL(digest if verifiers else "NULL"))
