@@ -16,6 +16,7 @@ import aiohttp
 import msgspec
 import yarl
 
+from bulkhead.api import sensitive
 from bulkhead.api.sensitive import Sensitive
 from bulkhead.engines.errors import EngineError, Refused, Unavailable
 
@@ -135,7 +136,7 @@ def is_loopback(host: str) -> bool:
 def decoded(reply: Reply, kind: type[T], doing: str) -> T:
     """The body of `reply` as `kind`; Unavailable where it is something else: a proxy's page, a cut-off answer."""
     try:
-        return msgspec.json.decode(reply.body, type=kind)
+        return msgspec.json.decode(reply.body, type=kind, dec_hook=sensitive.decode)
     except msgspec.DecodeError as error:
         raise Unavailable(f"while {doing}: the answer is not what was expected: {error}") from None
 

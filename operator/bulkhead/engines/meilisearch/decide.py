@@ -1,0 +1,297 @@
+"""Every rule of the search engine: what is wanted, what is seen, and the steps between them. Pure.
+
+An index can hold no mark of ours. So the operator keeps a register, an index of its own, with a document per tenant's
+index: whose it is, and when that index was created. One that somebody deletes and makes again under the same name has
+another time of creation, and is not taken for ours.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from bulkhead.api.ownership import Stamp
+from bulkhead.engines.contract import (
+    Access,
+    ClaimFirst,
+    Conflict,
+    DataMissing,
+    Decision,
+    Do,
+    EngineChanged,
+    Request,
+    ServerRequest,
+)
+from bulkhead.engines.meilisearch.keys import Key, tenant_key
+from bulkhead.engines.meilisearch.steps import (
+    CancelTasks,
+    ConfigureIndex,
+    CreateIndex,
+    CreateKey,
+    DeleteIndex,
+    DeleteKey,
+    DeleteTasks,
+    MeilisearchStep,
+    ReleaseIndexes,
+    StampIndexes,
+    WriteIdentity,
+)
+
+REGISTER = "bulkhead_register"
+"""Our own index. No key lists it."""
+PRIMARY_KEY = "id"
+FILTERABLE = ("dataset", "document")
+"""What a Data API filters on, the same as in the vector engine. Any search key can learn these names of any index
+(`federation.facetsByIndex`), so they say nothing of a customer."""
+SORTABLE = ("created",)
+_PROVISIONED = "index/"
+
+
+# -- one tenant --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What one DataCluster asks of this engine."""
+
+    stamp: Stamp
+    access: Access
+    indexes: tuple[str, ...]
+    """Those of its names and those once made, sorted: an index that left the spec still holds its data."""
+    keys: tuple[Key, ...]
+    server: str
+    claimed: bool
+    provisioned: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeenIndex:
+    """An index under one of our names, whoever made it."""
+
+    created_at: str
+    primary_key: str | None
+    empty: bool
+    """Asked for only where no stamp says whose it is."""
+    configured: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """A document of the register."""
+
+    mark: str
+    """Text of the stamp."""
+    created_at: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """What there is of one DataCluster."""
+
+    server: str
+    """Identity in the register; empty where there is none."""
+    indexes: Mapping[str, SeenIndex] = field(default_factory=dict)
+    owners: Mapping[str, Owner] = field(default_factory=dict)
+    keys: tuple[Key, ...] = ()
+    """Those of its generations; where access is cut, all that bear its stamp."""
+    waiting_tasks: int = 0
+    tasks: int = 0
+    """Tasks that name what is `removable`, waiting and in all; counted only where access is cut."""
+
+
+def wanted_of(request: Request) -> Wanted:
+    """What `request` asks of this engine."""
+    holding = request.holding
+    provisioned = frozenset(
+        name.removeprefix(_PROVISIONED) for name in holding.provisioned if name.startswith(_PROVISIONED)
+    )
+    indexes = tuple(sorted({*request.names.indexes, *provisioned}))
+    keyed = indexes and request.access is Access.OPEN
+    return Wanted(
+        stamp=request.stamp,
+        access=request.access,
+        indexes=indexes,
+        keys=tuple(tenant_key(request.stamp, c.generation, indexes) for c in holding.credentials) if keyed else (),
+        server=holding.server,
+        claimed=bool(holding.claimed_at),
+        provisioned=provisioned,
+    )
+
+
+def decide(wanted: Wanted, seen: Seen) -> Decision:
+    """How `seen` becomes what is wanted, or why it must not."""
+    if changed := _changed(wanted.server, seen.server):
+        return changed
+    if wanted.access is Access.CUT:
+        return Do(_revocation(seen))
+    if problem := _problem(wanted, seen):
+        return problem
+    return Do(
+        (*_index_steps(wanted, seen), *_key_steps(wanted, seen)),
+        provisions=frozenset(f"{_PROVISIONED}{name}" for name in wanted.indexes),
+    )
+
+
+def decide_removal(wanted: Wanted, seen: Seen) -> Do | EngineChanged:
+    """Keys, then what waits to be done, then indexes, then the memory of them, and the stamps last of all.
+
+    A waiting task could bring an index back after it was seen gone. The history of tasks is kept by name: a successor
+    that may read its own tasks would read its predecessor's.
+    """
+    if wanted.access is not Access.CUT:
+        raise ValueError("removal needs what is seen with access cut: with it open, not every key is looked for")
+    if changed := _changed(wanted.server, seen.server):
+        return changed
+    ours = removable(wanted, seen)
+    stamped = tuple(name for name in ours if name in seen.owners)
+    standing = tuple(name for name in ours if name in seen.indexes)
+    return Do((
+        *_revocation(seen),
+        *((CancelTasks(ours),) if ours and seen.waiting_tasks else ()),
+        *(DeleteIndex(name) for name in standing),
+        *((DeleteTasks(ours),) if ours and (seen.tasks or standing) else ()),
+        *((ReleaseIndexes(stamped),) if stamped else ()),
+    ))  # fmt: skip
+
+
+def removable(wanted: Wanted, seen: Seen) -> tuple[str, ...]:
+    """The names that are ours to erase, with what stands, waits or is remembered under them."""
+    return tuple(name for name in wanted.indexes if _removable(wanted, seen, name))
+
+
+def _changed(remembered: str, found: str) -> EngineChanged | None:
+    return EngineChanged(remembered, found) if remembered and remembered != found else None
+
+
+def _problem(wanted: Wanted, seen: Seen) -> Decision | None:
+    """The gravest of all indexes: what is somebody else's, then what is lost, then what lacks a claim."""
+    problems = [problem for name in wanted.indexes if (problem := _index_problem(wanted, seen, name))]
+    for kind in (Conflict, DataMissing, ClaimFirst):
+        for problem in problems:
+            if isinstance(problem, kind):
+                return problem
+    return None
+
+
+def _index_problem(wanted: Wanted, seen: Seen, name: str) -> Decision | None:
+    index, owner = seen.indexes.get(name), seen.owners.get(name)
+    if owner is not None and owner.mark != str(wanted.stamp):
+        return Conflict("index", name, owner_of(owner.mark))
+    if index is None:
+        return _absence(wanted, name)
+    if stamped(index, owner) or _left_behind(wanted, name, index):
+        return None
+    if index.empty and name in wanted.provisioned:  # ours was stamped: this one was put in its place
+        return DataMissing("index", name)
+    return Conflict("index", name, owner_of(None) if owner is None else "made anew since it was stamped")
+
+
+def _absence(wanted: Wanted, name: str) -> Decision | None:
+    if name in wanted.provisioned:
+        return DataMissing("index", name)
+    return None if wanted.claimed else ClaimFirst()
+
+
+def stamped(index: SeenIndex, owner: Owner | None) -> bool:
+    """Whether the stamp, which is ours, is that of this very index and not of one that had its name before."""
+    return owner is not None and owner.created_at == index.created_at
+
+
+def _left_behind(wanted: Wanted, name: str, index: SeenIndex) -> bool:
+    """Whether it can be what a crash of ours left without a stamp: claimed, never finished, as we make them, empty."""
+    return wanted.claimed and name not in wanted.provisioned and index.empty and index.primary_key == PRIMARY_KEY
+
+
+def _removable(wanted: Wanted, seen: Seen, name: str) -> bool:
+    index, owner = seen.indexes.get(name), seen.owners.get(name)
+    if owner is not None and owner.mark != str(wanted.stamp):
+        return False
+    if index is None:
+        return owner is not None or wanted.claimed
+    return stamped(index, owner) or _left_behind(wanted, name, index)
+
+
+def _index_steps(wanted: Wanted, seen: Seen) -> tuple[MeilisearchStep, ...]:
+    """Stamped before anything else is done with them, and all in one call."""
+    absent = tuple(name for name in wanted.indexes if name not in seen.indexes)
+    unstamped = tuple(
+        name for name in wanted.indexes if name in absent or not stamped(seen.indexes[name], seen.owners.get(name))
+    )
+    unconfigured = tuple(name for name in wanted.indexes if name in absent or not seen.indexes[name].configured)
+    return (
+        *(CreateIndex(name) for name in absent),
+        *((StampIndexes(wanted.stamp, unstamped),) if unstamped else ()),
+        *(ConfigureIndex(name) for name in unconfigured),
+    )
+
+
+def _key_steps(wanted: Wanted, seen: Seen) -> tuple[MeilisearchStep, ...]:
+    """Last of all, so that access opens only when everything behind it is in place. The scope of a key can not be
+    changed: one that differs is made anew under the same uid, and keeps its value."""
+    return (
+        *(DeleteKey(key.uid) for key in seen.keys if key not in wanted.keys),
+        *(CreateKey(key) for key in wanted.keys if key not in seen.keys),
+    )
+
+
+def _revocation(seen: Seen) -> tuple[MeilisearchStep, ...]:
+    return tuple(DeleteKey(key.uid) for key in seen.keys)
+
+
+def owner_of(mark: str | None) -> str:
+    """What is known of whose an object is, from the mark that it bears."""
+    if mark is None:
+        return "it bears no stamp"
+    stamp = Stamp.parse(mark)
+    return f"installation {stamp.installation}, UID {stamp.uid}" if stamp else "its stamp is not one of ours"
+
+
+# -- the server --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Marker:
+    """The document of the register that gives the server an identity."""
+
+    mark: str
+    identity: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeenServer:
+    """What there is of the operator's own on a server that tenants may be put on."""
+
+    version: str
+    marker: Marker | None
+    occupied: bool = False
+    """Whether an index under the register's name holds documents although it has no marker."""
+
+    @property
+    def identity(self) -> str:
+        return self.marker.identity if self.marker else ""
+
+
+def decide_server(request: ServerRequest, seen: SeenServer) -> Decision:
+    """Steps that prepare the server. A register of our installation is ours, whichever DataPlane had it made: a
+    DataPlane that is deleted and applied again has another UID, and the register holds all tenants' stamps."""
+    if changed := _changed(request.holding.server, seen.identity):
+        return changed
+    if seen.marker is None:
+        write = WriteIdentity(request.stamp, request.proposal)
+        return Conflict("index", REGISTER, owner_of(None)) if seen.occupied else Do((write,))
+    found = Stamp.parse(seen.marker.mark)
+    if found is None or found.installation != request.stamp.installation:
+        return Conflict("index", REGISTER, owner_of(seen.marker.mark))
+    return Do(())
+
+
+# -- all tenants -------------------------------------------------------------------------------------------------------
+
+
+def digest(indexes: Iterable[str], keys: Iterable[Key]) -> str:
+    """What a survey shows of one DataCluster, in 16 hex digits: its stamped indexes that stand, its keys and scope."""
+    scopes = sorted([key.uid, *key.actions, "", *key.indexes] for key in keys)
+    canonical = json.dumps([sorted(indexes), scopes], separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()[:16]
