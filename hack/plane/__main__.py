@@ -83,8 +83,11 @@ def up(options: argparse.Namespace) -> int:
 
 
 def plane_options(options: argparse.Namespace) -> PlaneOptions:
+    without = {Part(name) for name in options.without}
+    if Part.KUBERNETES in without:
+        without.add(Part.WORKLOADS)
     return PlaneOptions(
-        parts=frozenset(Part) - {Part(name) for name in options.without},
+        parts=frozenset(Part) - without,
         postgres=options.postgres,
         tls_postgres=options.tls_postgres,
         fsync=not options.no_fsync,

@@ -60,7 +60,7 @@ class PlaneOptions:
         postgres: the major version.
         tls_postgres: whether Postgres serves TLS and nothing else.
         fsync: off, etcd and Postgres force nothing to disk: for tests, never for figures that are published.
-        directory: where data and logs go and stay; None: a temporary folder that is gone with the plane.
+        directory: a new folder, where data and logs go and stay; None: a temporary one that is gone with the plane.
     """
 
     parts: frozenset[Part] = frozenset(Part)
@@ -68,6 +68,10 @@ class PlaneOptions:
     tls_postgres: bool = False
     fsync: bool = True
     directory: Path | None = None
+
+    def __post_init__(self) -> None:
+        if Part.WORKLOADS in self.parts and Part.KUBERNETES not in self.parts:
+            raise ValueError("workloads need kubernetes")
 
 
 def say(message: str) -> None:
@@ -80,6 +84,7 @@ class Plane:
 
     Attributes:
         root: the folder with all data and logs.
+        site: for servers that run beside those of the plane and end with it.
         ca_pem: what the certificates of all engines are verified with.
         ready_seconds: from the first process to the last readiness, without finding or building programs.
     """

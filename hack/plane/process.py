@@ -21,7 +21,7 @@ WARDEN: Final = Path(__file__).with_name("warden.py")
 START_SECONDS: Final = 60.0
 STOP_SECONDS: Final = 20.0
 POLL_SECONDS: Final = 0.05
-TAIL_LINES: Final = 15
+TAIL_LINES: Final = 30
 
 T = TypeVar("T")
 
@@ -219,11 +219,11 @@ class Server(ABC):
             await self.kill()
             raise ProcessError(f"{self.name} was not ready within {seconds:.0f} s{tail(self.log_file)}") from None
 
-    async def stop(self) -> None:
-        """Ask it to end, and kill it if it does not."""
+    async def stop(self, *, seconds: float = STOP_SECONDS) -> None:
+        """Ask it to end, and kill it if it has not within `seconds`."""
         process = self._running_process()
         await self._warden.signal(process, self._launch.stop_signal)
-        if not await process.wait(STOP_SECONDS):
+        if not await process.wait(seconds):
             await self.kill()
 
     async def kill(self) -> None:

@@ -71,6 +71,13 @@ async def test_stopping_asks_before_it_kills(warden: Warden, tmp_path: Path) -> 
     assert (tmp_path / "asked").exists()
 
 
+async def test_a_server_that_will_not_stop_is_killed(warden: Warden, tmp_path: Path) -> None:
+    server = Script(warden, tmp_path, "trap '' TERM; touch ready; while :; do sleep 0.01; done")
+    await server.start()
+    await server.stop(seconds=0.1)
+    assert not server.running
+
+
 async def test_killing_takes_the_descendants_along(warden: Warden, tmp_path: Path) -> None:
     server = Script(warden, tmp_path, "setsid sleep 60 & setsid sleep 60 & touch ready; wait")
     await server.start()
