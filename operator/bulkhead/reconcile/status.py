@@ -15,7 +15,7 @@ log = structlog.get_logger(__name__)
 
 
 async def write(cluster: DataCluster, status: DataClusterStatus, deps: Deps) -> None:
-    """Write what differs, and log each condition whose state changed: one line per transition."""
+    """Write what differs; one line in the log for each transition."""
     changes = patch(msgspec.to_builtins(cluster.status), msgspec.to_builtins(status))
     if changes is None:
         return
@@ -28,13 +28,12 @@ async def write(cluster: DataCluster, status: DataClusterStatus, deps: Deps) -> 
 
 def _log_transitions(cluster: DataCluster, status: DataClusterStatus) -> None:
     before = {c.type: (c.status, c.reason) for c in cluster.status.conditions}
-    for condition in status.conditions:
-        if before.get(condition.type) != (condition.status, condition.reason):
-            log.info(
-                "condition",
-                data_cluster=cluster.metadata.name,
-                condition=condition.type,
-                status=condition.status,
-                reason=condition.reason,
-                message=condition.message,
-            )
+    changed = [c for c in status.conditions if before.get(c.type) != (c.status, c.reason)]
+    if changed or cluster.status.phase != status.phase:
+        log.info(
+            "data_cluster",
+            name=cluster.metadata.name,
+            phase=status.phase,
+            conditions={c.type: f"{c.status}/{c.reason}" for c in changed},
+            message=next((c.message for c in changed if c.message), ""),
+        )

@@ -1,0 +1,20 @@
+"""One world for all tests of the operator that leave it as they found it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from hack.plane.plane import Part, Plane, PlaneOptions
+from tests.world import World
+
+WITHOUT_WORKLOADS = frozenset(Part) - {Part.WORKLOADS}
+
+
+@pytest.fixture(scope="session")
+async def world() -> AsyncIterator[World]:
+    """A plane with everything on it, and an operator that runs."""
+    async with Plane.start(PlaneOptions(fsync=False, parts=WITHOUT_WORKLOADS)) as plane, World.on(plane) as world:
+        await world.plane_ready()
+        yield world
