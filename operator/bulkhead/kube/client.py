@@ -220,7 +220,7 @@ class KubeClient:
         page_size: int = PAGE_SIZE,
     ) -> AsyncIterator[Page]:
         """Chunks of one consistent list, undecoded: who needs three fields of each item decodes three fields."""
-        path = resource.path(namespace=namespace)
+        path = resource.collection(namespace)
         query = {"limit": str(page_size), "labelSelector": label_selector, "continue": ""}
         accept = _METADATA_LIST if metadata_only else _JSON
         while True:
@@ -255,7 +255,7 @@ class KubeClient:
             "labelSelector": label_selector,
             "timeoutSeconds": str(seconds),
         }
-        url = self._url(resource.path(namespace=namespace), query)
+        url = self._url(resource.collection(namespace), query)
         call = _Call(verb="watch", resource=resource, target=resource.plural, url=url, accept=_METADATA)
         response = await self._open(call)
         try:
@@ -267,7 +267,7 @@ class KubeClient:
     # -- writes --------------------------------------------------------------------------------------------------------
     async def create(self, resource: Resource, content: Json, namespace: str | None = None) -> Json:
         """Make an object and give it back. Raises AlreadyExists."""
-        url = self._url(resource.path(namespace=namespace), _AS_US)
+        url = self._url(resource.collection(namespace), _AS_US)
         target = _target(resource, content["metadata"].get("name", ""), namespace)
         return await self._change(
             _Call(verb="create", resource=resource, target=target, url=url, body=msgspec.json.encode(content))

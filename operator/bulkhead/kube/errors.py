@@ -20,12 +20,15 @@ server says about a Secret is cut down to fields and reasons, because its own te
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
 _MESSAGE_LIMIT = 512
+# Who may not do what: of no value, and what a person needs.
+_BY_RBAC = re.compile(r'forbidden: User "[^"]*" cannot [a-z]+ resource "[^"]*" in API group "[^"]*"')
 
 
 class KubeError(Exception):
@@ -126,6 +129,8 @@ class Status(msgspec.Struct):
         """What the server says, or, where it could quote a secret, only fields and reasons."""
         if not confidential:
             return " ".join(self.message.split())[:_MESSAGE_LIMIT] or self.reason
+        if refused := _BY_RBAC.search(self.message):
+            return refused[0]
         fields = ", ".join(f"{cause.field}: {cause.reason}" for cause in self._raw_causes)
         return " ".join(part for part in (self.reason, fields) if part)[:_MESSAGE_LIMIT]
 

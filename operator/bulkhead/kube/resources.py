@@ -26,22 +26,25 @@ class Resource(NamedTuple):
         """As in an object's `apiVersion`."""
         return f"{self.group}/{self.version}" if self.group else self.version
 
-    def path(self, name: str = "", namespace: str | None = None, subresource: str = "") -> str:
-        """Path of an object, of its subresource, or, without a name, of the collection (of all namespaces where none
-        is given).
+    def collection(self, namespace: str | None = None) -> str:
+        """Path of all objects, in one namespace or in all. Raises Invalid."""
+        root = f"/apis/{self.group}/{self.version}" if self.group else f"/api/{self.version}"
+        if namespace is None:
+            return f"{root}/{self.plural}"
+        if not self.namespaced:
+            raise Invalid(f"{self.plural} do not lie in a namespace")
+        return f"{root}/namespaces/{_segment(namespace)}/{self.plural}"
 
-        Raises Invalid for a name that can not be one segment of a path.
+    def path(self, name: str, namespace: str | None = None, subresource: str = "") -> str:
+        """Path of one object, or of its subresource.
+
+        Raises Invalid where the name can not be one segment of a path or the namespace is missing: the path would be
+        that of something else, such as the whole collection, which a DELETE would empty.
         """
-        parts = ["/apis", self.group] if self.group else ["/api"]
-        parts.append(self.version)
-        if namespace:
-            parts += ["namespaces", _segment(namespace)]
-        parts.append(self.plural)
-        if name:
-            parts.append(_segment(name))
-        if subresource:
-            parts.append(subresource)
-        return "/".join(parts)
+        if self.namespaced and namespace is None:
+            raise Invalid(f"{self.plural} lie in a namespace")
+        path = f"{self.collection(namespace)}/{_segment(name)}"
+        return f"{path}/{subresource}" if subresource else path
 
 
 def _segment(name: str) -> str:
