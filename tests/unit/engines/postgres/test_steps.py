@@ -84,8 +84,8 @@ hostile = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_siz
 
 
 def unquoted(statement: str) -> str:
-    """The statement without quoted names, literals and superfluous space."""
-    return " ".join(re.sub(r"""E?'(?:[^'\\]|''|\\.)*'|"(?:[^"]|"")*\"""", "", statement, flags=re.DOTALL).split())
+    """The statement without quoted names, literals and space."""
+    return "".join(re.sub(r"""E?'(?:[^'\\]|''|\\.)*'|"(?:[^"]|"")*\"""", "", statement, flags=re.DOTALL).split())
 
 
 @given(hostile, hostile)
