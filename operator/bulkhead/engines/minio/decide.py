@@ -1,0 +1,199 @@
+"""What to do so that what is seen becomes what is wanted. Pure: every rule of ownership and loss is in here.
+
+Whose is it? A bucket bears the stamp as tags, a policy in its statements. A user can bear none, but its name holds a
+hash of our UID: it is ours once our names were claimed, or where the policy under our name is ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from bulkhead.api.ownership import Stamp
+from bulkhead.api.sensitive import Sensitive
+from bulkhead.engines.contract import (
+    Access,
+    ClaimFirst,
+    Conflict,
+    DataMissing,
+    Decision,
+    Do,
+    EngineChanged,
+    Invalid,
+    Request,
+)
+from bulkhead.engines.minio.state import Bucket, Seen, User, Wanted, wanted_of
+from bulkhead.engines.minio.steps import (
+    AbortUpload,
+    AttachPolicy,
+    ClosePublicAccess,
+    CreateBucket,
+    CreateUser,
+    DetachPolicies,
+    DisableUser,
+    EnableUser,
+    EraseBucket,
+    LeaveGroup,
+    MinioStep,
+    PutPolicy,
+    RemoveEmptyBucket,
+    RemovePolicy,
+    RemoveUser,
+    RevokeSessions,
+    SetQuota,
+    StampBucket,
+)
+
+BUCKET = "bucket"
+"""In `Holding.provisioned`: the one object here that holds a tenant's data."""
+
+
+def decide(request: Request, seen: Seen) -> Decision:
+    """The steps towards `request`, or why none is taken."""
+    holding, wanted = request.holding, wanted_of(request)
+    if changed := _changed(request, seen):
+        return changed
+    if request.access is Access.CUT:
+        return Do(tuple(_cut(request, wanted, seen)))
+    if wanted.quota is None:
+        return Invalid(
+            "spec.objectStore.size of the Plan", f'"{request.plan.object_store.size}" is not a size like 50Gi'
+        )
+    if conflict := _conflict(request, wanted, seen):
+        return conflict
+    if BUCKET in holding.provisioned and seen.bucket is None:
+        return DataMissing(BUCKET, wanted.bucket)
+    if not holding.claimed_at and _incomplete(wanted, seen):
+        return ClaimFirst()
+    steps = (
+        *_bucket_steps(wanted, wanted.quota, seen.bucket),
+        *_policy_steps(wanted, seen),
+        *_user_steps(wanted, seen),
+    )
+    return Do(steps, frozenset({BUCKET}))
+
+
+def decide_removal(request: Request, seen: Seen) -> Do | EngineChanged:
+    """The steps that erase what is ours. Access is cut first and looked at again, so that no upload that was under way
+    escapes the list of those to abort. Raises ValueError for a request that is not `Access.CUT`: only with that are
+    all users and uploads looked up."""
+    if request.access is not Access.CUT:
+        raise ValueError("removal needs a request with access cut")
+    if changed := _changed(request, seen):
+        return changed
+    wanted = wanted_of(request)
+    cut = tuple(_cut(request, wanted, seen))
+    return Do(cut or tuple(_erase(request, wanted, seen)))
+
+
+def _changed(request: Request, seen: Seen) -> EngineChanged | None:
+    remembered = request.holding.server
+    return EngineChanged(remembered, seen.server) if remembered and remembered != seen.server else None
+
+
+def _conflict(request: Request, wanted: Wanted, seen: Seen) -> Conflict | None:
+    if seen.bucket is not None and not _bucket_is_ours(request, seen.bucket):
+        return Conflict("bucket", wanted.bucket, _owner(wanted, seen.bucket.stamp))
+    if seen.policy is not None and seen.policy.stamp != wanted.stamp:
+        return Conflict("policy", wanted.policy, _owner(wanted, seen.policy.stamp))
+    if seen.users and not _users_are_ours(request, seen):
+        return Conflict("user", next(iter(seen.users)), "it was there before our names were claimed")
+    return None
+
+
+def _bucket_is_ours(request: Request, bucket: Bucket) -> bool:
+    if bucket.stamp is None:
+        return bool(request.holding.claimed_at) and bucket.empty  # made by us, and the crash came before the stamp
+    return bucket.stamp == request.stamp
+
+
+def _users_are_ours(request: Request, seen: Seen) -> bool:
+    stamped = seen.policy is not None and seen.policy.stamp == request.stamp
+    return stamped or bool(request.holding.claimed_at)
+
+
+def _owner(wanted: Wanted, stamp: Stamp | None) -> str:
+    if stamp is None:
+        return "it bears no stamp"
+    if stamp.installation != wanted.stamp.installation:
+        return f"it belongs to the installation {stamp.installation}"
+    return f"it belongs to the UID {stamp.uid}"
+
+
+def _incomplete(wanted: Wanted, seen: Seen) -> bool:
+    return seen.bucket is None or seen.policy is None or not wanted.secrets.keys() <= seen.users.keys()
+
+
+def _bucket_steps(wanted: Wanted, quota: int, bucket: Bucket | None) -> Iterator[MinioStep]:
+    if bucket is None:
+        yield CreateBucket(wanted.bucket, wanted.stamp)
+    if bucket is None or bucket.stamp is None:
+        yield StampBucket(wanted.bucket, wanted.stamp)
+    if bucket is not None and bucket.public:
+        yield ClosePublicAccess(wanted.bucket)
+    if bucket is None or bucket.quota != quota:
+        yield SetQuota(wanted.bucket, quota)
+
+
+def _policy_steps(wanted: Wanted, seen: Seen) -> Iterator[MinioStep]:
+    if seen.policy is None or seen.policy.document != wanted.document:
+        yield PutPolicy(wanted.policy, wanted.document)
+
+
+def _user_steps(wanted: Wanted, seen: Seen) -> Iterator[MinioStep]:
+    for access_key, secret_key in wanted.secrets.items():
+        user = seen.users.get(access_key)
+        if user is None:
+            yield CreateUser(access_key, secret_key)
+            yield AttachPolicy(access_key, wanted.policy)
+        else:
+            yield from _repair(access_key, secret_key, user, wanted.policy)
+    for access_key, user in seen.users.items():
+        if access_key not in wanted.secrets:
+            yield from _retire(access_key, user)
+
+
+def _repair(access_key: str, secret_key: Sensitive, user: User, policy: str) -> Iterator[MinioStep]:
+    for group in sorted(user.groups):
+        yield LeaveGroup(access_key, group)  # a group's policies are its members' too
+    if user.secret_differs:
+        yield DisableUser(access_key)  # or who knows the other secret makes new sessions until it is replaced
+        yield RevokeSessions(access_key)  # they would outlive that secret
+        yield CreateUser(access_key, secret_key)
+    elif not user.enabled:
+        yield EnableUser(access_key)  # before the policy: the server gives none to a disabled user
+    if user.policies != {policy}:
+        yield AttachPolicy(access_key, policy)
+
+
+def _retire(access_key: str, user: User) -> Iterator[MinioStep]:
+    if user.enabled:
+        yield DisableUser(access_key)
+    yield RevokeSessions(access_key)
+    yield RemoveUser(access_key)
+
+
+def _cut(request: Request, wanted: Wanted, seen: Seen) -> Iterator[MinioStep]:
+    """Both policy and log-in are taken: a late CreateUser of a call that was given up would enable the user again."""
+    if seen.bucket is not None and seen.bucket.public and _bucket_is_ours(request, seen.bucket):
+        yield ClosePublicAccess(wanted.bucket)
+    for access_key, user in _our_users(request, seen):
+        if user.enabled:
+            yield DetachPolicies(access_key)
+            yield RevokeSessions(access_key)
+            yield DisableUser(access_key)
+
+
+def _erase(request: Request, wanted: Wanted, seen: Seen) -> Iterator[MinioStep]:
+    if seen.bucket is not None and _bucket_is_ours(request, seen.bucket):
+        for upload in seen.uploads:  # before the bucket: they survive it, and its namesake could read them
+            yield AbortUpload(wanted.bucket, upload.key, upload.upload_id)
+        yield EraseBucket(wanted.bucket) if seen.bucket.stamp else RemoveEmptyBucket(wanted.bucket)
+    for access_key, user in _our_users(request, seen):
+        yield from _retire(access_key, user)
+    if seen.policy is not None and seen.policy.stamp == wanted.stamp:
+        yield RemovePolicy(wanted.policy)
+
+
+def _our_users(request: Request, seen: Seen) -> Iterator[tuple[str, User]]:
+    if _users_are_ours(request, seen):
+        yield from seen.users.items()

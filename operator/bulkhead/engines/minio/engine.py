@@ -1,0 +1,216 @@
+"""The object store as an engine: what is looked at and done, in the order in which that happens."""
+
+from __future__ import annotations
+
+import base64
+import re
+import ssl
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import datetime
+from typing import ClassVar
+
+from bulkhead.api.data_plane import ObjectStoreEndpoint
+from bulkhead.api.names import PhysicalNames
+from bulkhead.api.ownership import Stamp
+from bulkhead.api.record import Credential, EngineName, Holding
+from bulkhead.api.sensitive import Sensitive
+from bulkhead.engines.contract import Access, Decision, Do, EngineChanged, Request, Server, ServerRequest
+from bulkhead.engines.errors import Refused
+from bulkhead.engines.http import address_of, tls_context
+from bulkhead.engines.minio import release
+from bulkhead.engines.minio.act import perform
+from bulkhead.engines.minio.api import Api
+from bulkhead.engines.minio.binding import binding
+from bulkhead.engines.minio.decide import decide, decide_removal
+from bulkhead.engines.minio.lane import Lane
+from bulkhead.engines.minio.state import Bucket, Seen, ServerSeen, User
+from bulkhead.engines.minio.steps import CreateUser, MinioStep
+from bulkhead.engines.minio.survey import digest_wanted, digests_seen
+
+THREADS = 2
+SEALED_THREADS = 1
+"""For calls with encrypted bodies: each takes 64 MiB (Argon2id) while it lasts."""
+
+SECRET_BYTES = 30
+"""Makes 40 characters of URL-safe Base64, as many as MinIO makes itself."""
+
+_KEY = re.compile(r"[!-~]+")
+
+
+class MinioEngine:
+    """One MinIO deployment. Calls that can fail raise EngineError; so does the first one where the endpoint, the CA or
+    the keys can not be used at all."""
+
+    name: ClassVar[EngineName] = EngineName.OBJECT_STORE
+
+    def __init__(
+        self,
+        endpoint: ObjectStoreEndpoint,
+        access_key: Sensitive,
+        secret_key: Sensitive,
+        ca_pem: str | None,
+        *,
+        installation: str,
+        randomness: Callable[[int], bytes],
+    ) -> None:
+        """`ca_pem`: the only CA that is believed; None: those of the system. `installation`: whose stamps a survey
+        counts. `randomness`: so many random bytes."""
+        self._endpoint = endpoint
+        self._access_key = access_key
+        self._secret_key = secret_key
+        self._ca_pem = ca_pem
+        self._installation = installation
+        self._randomness = randomness
+        self._plain = Lane(THREADS, "minio")
+        self._sealed = Lane(SEALED_THREADS, "minio-sealed")
+        self._opened: Api | None = None
+
+    async def close(self) -> None:
+        self._plain.close()
+        self._sealed.close()
+        if self._opened is not None:
+            self._opened.close()
+
+    # -- the server ----------------------------------------------------------------------------------------------------
+    async def ping(self) -> None:
+        doing = "asking the object store for a sign of life"
+        await self._plain.call(doing, self._api(doing).info)
+
+    async def observe_server(self, request: ServerRequest) -> ServerSeen:  # noqa: ARG002 - nothing of ours is on it
+        doing = "looking at the object store"
+        api = self._api(doing)
+        info = await self._plain.call(doing, api.info)
+        version = release.oldest_version(node.version for node in info.servers)
+        advisories = release.advisories_of(version)
+        if await self._plain.call(doing, api.knows, release.DEFAULT_ADMINISTRATOR):
+            raise release.refuse_default_administrator()
+        return ServerSeen(info.deployment_id, version, advisories)
+
+    def server_of(self, seen: ServerSeen) -> Server:
+        return Server(identity=seen.identity, version=seen.version, advisories=seen.advisories)
+
+    def decide_server(self, request: ServerRequest, seen: ServerSeen) -> Decision:
+        remembered = request.holding.server
+        return EngineChanged(remembered, seen.identity) if remembered and remembered != seen.identity else Do()
+
+    # -- one tenant ----------------------------------------------------------------------------------------------------
+    def credentials(
+        self,
+        names: PhysicalNames,
+        stamp: Stamp,  # noqa: ARG002 - names hold what is needed of it
+        holding: Holding,
+        now: datetime,  # noqa: ARG002 - they do not expire
+    ) -> tuple[Credential, ...]:
+        if holding.credentials:
+            return holding.credentials
+        secret_key = base64.urlsafe_b64encode(self._randomness(SECRET_BYTES)).decode()
+        return (Credential(generation=1, identity=names.access_key(1), value=Sensitive(secret_key)),)
+
+    async def observe(self, request: Request) -> Seen:
+        names = request.names
+        doing = f'looking at bucket "{names.bucket}"'
+        api = self._api(doing)
+        info = await self._plain.call(doing, api.info)
+        bucket = await self._bucket(api, names.bucket)
+        found = await self._plain.call(f'looking at policy "{names.policy}"', api.policy, names.policy)
+        if request.access is Access.OPEN:
+            return Seen(info.deployment_id, bucket, found, await self._users_expected(api, request))
+        uploads = await self._plain.call(doing, api.uploads, names.bucket)
+        return Seen(info.deployment_id, bucket, found, await self._users_named(api, names), uploads)
+
+    def decide(self, request: Request, seen: Seen) -> Decision:
+        return decide(request, seen)
+
+    def decide_removal(self, request: Request, seen: Seen) -> Do | EngineChanged:
+        """As in the contract; `request` and `seen` are those of `Access.CUT`.
+
+        An upload begun before the server's last restart is not seen unless it goes on after it. It stays until the
+        server drops it (`api stale_uploads_expiry`, a day unless set otherwise) and opens to nobody: see `policy.py`.
+        """
+        return decide_removal(request, seen)
+
+    async def act(self, step: MinioStep) -> None:
+        doing = f"trying to {step}"
+        lane = self._sealed if isinstance(step, CreateUser) else self._plain
+        await lane.call(doing, perform, self._api(doing), step)
+
+    def binding(self, request: Request) -> Mapping[str, str]:
+        published = request.holding.published
+        if published is None:
+            raise ValueError("a binding needs a credential")
+        return binding(self._endpoint, request.names.bucket, published, self._ca_pem)
+
+    # -- all tenants ---------------------------------------------------------------------------------------------------
+    def fingerprint(self, request: Request) -> str:
+        return digest_wanted(request)
+
+    async def survey(self) -> Mapping[str, str]:
+        doing = "looking at all tenants of the object store"
+        api = self._api(doing)
+        policies = await self._plain.call(doing, api.policies)
+        buckets = await self._plain.call(doing, api.buckets)
+        users = await self._sealed.call(doing, api.users)
+        return digests_seen(self._installation, policies, buckets, users)
+
+    # -- inside --------------------------------------------------------------------------------------------------------
+    async def _bucket(self, api: Api, name: str) -> Bucket | None:
+        doing = f'looking at bucket "{name}"'
+        quota = await self._plain.call(doing, api.quota, name)
+        if quota is None:
+            return None
+        stamp = await self._plain.call(doing, api.bucket_stamp, name)
+        public = await self._plain.call(doing, api.is_public, name)
+        empty = stamp is None and await self._plain.call(doing, api.is_empty, name)
+        return Bucket(stamp, quota, public, empty)
+
+    async def _users_expected(self, api: Api, request: Request) -> dict[str, User]:
+        """The users in force, and the retired ones before them. They are removed oldest first, so the first gap ends
+        the search."""
+        held = request.holding.credentials
+        users: dict[str, User] = {}
+        for generation in range(min((c.generation for c in held), default=1) - 1, 0, -1):
+            access_key = request.names.access_key(generation)
+            user = await self._user(api, access_key)
+            if user is None:
+                break
+            users = {access_key: user, **users}
+        for credential in held:
+            user = await self._user(api, credential.identity)
+            if user is not None:
+                differs = user.enabled and not await self._opens(api, credential, request.names.bucket)
+                users[credential.identity] = replace(user, secret_differs=differs)
+        return users
+
+    async def _users_named(self, api: Api, names: PhysicalNames) -> dict[str, User]:
+        """Every user under our names, also one that the record does not know of."""
+        ours = re.compile(rf"{re.escape(names.access_key(0)[:-1])}([1-9][0-9]*)")
+        found = await self._sealed.call(f'looking for users of "{names.policy}"', api.users)
+        return {key: found[key] for key in sorted(found, key=len) if ours.fullmatch(key)}
+
+    async def _user(self, api: Api, access_key: str) -> User | None:
+        return await self._plain.call(f'looking at user "{access_key}"', api.user, access_key)
+
+    async def _opens(self, api: Api, credential: Credential, bucket: str) -> bool:
+        doing = f'logging in as user "{credential.identity}"'
+        return await self._plain.call(doing, api.opens, credential.identity, credential.value, bucket)
+
+    def _api(self, doing: str) -> Api:
+        if self._opened is None:
+            address = address_of(self._endpoint.endpoint, doing)
+            tls = tls_context(address, self._ca_pem, doing) if address.scheme == "https" else None
+            self._opened = self._open(address.host_port_subcomponent or "", tls, doing)
+        return self._opened
+
+    def _open(self, authority: str, tls: ssl.SSLContext | None, doing: str) -> Api:
+        if not all(_KEY.fullmatch(key.reveal()) for key in (self._access_key, self._secret_key)):
+            raise Refused(
+                f"while {doing}: access-key or secret-key in the Secret that spec.objectStore.adminSecretRef of the "
+                "DataPlane names is empty or holds characters, such as a line break, that no key of the store has"
+            )
+        try:
+            return Api(authority, self._endpoint.region, tls, self._access_key, self._secret_key)
+        except ValueError:
+            raise Refused(
+                f"while {doing}: spec.objectStore.endpoint or region of the DataPlane is not one that S3 clients accept"
+            ) from None
