@@ -230,10 +230,9 @@ class Warden:
         """Ask every server to stop, wait, then kill what is left below the warden."""
         # A paused server would sit on its signal until it is killed.
         send(descendants(os.getpid()), signal.SIGCONT)
-        deadline = time.monotonic() + STOP_GRACE_SECONDS
         # Last started, first stopped: an API server without its etcd takes a minute to give up.
         for pid, stop_signal in reversed(self.stop_signals.items()):
-            self._stop(pid, stop_signal, deadline)
+            self._stop(pid, stop_signal)
         deadline = time.monotonic() + KILL_GRACE_SECONDS
         while (left := descendants(os.getpid())) and time.monotonic() < deadline:
             send(left, signal.SIGKILL)
@@ -241,7 +240,8 @@ class Warden:
                 continue
             time.sleep(0.005)
 
-    def _stop(self, pid: int, stop_signal: int, deadline: float) -> None:
+    def _stop(self, pid: int, stop_signal: int) -> None:
+        deadline = time.monotonic() + STOP_GRACE_SECONDS  # each its own: one that hangs takes nothing from the others
         send([pid], stop_signal)
         while parent_of(pid) is not None and time.monotonic() < deadline:
             wait_one(pid)
