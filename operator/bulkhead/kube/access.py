@@ -99,10 +99,16 @@ class Access:
     def _tls(self) -> ssl.SSLContext | bool:
         if not self.server.startswith("https://"):
             return True
-        context = ssl.create_default_context(cadata=self.ca.decode() if self.ca else None)
-        if self.certificate:
-            with _files(self.certificate, self.key.reveal().encode()) as (certificate, key):
-                context.load_cert_chain(certificate, key)
+        try:
+            # A bundle may hold comments in any encoding, and `ssl` takes ASCII only. They are replaced, not dropped:
+            # an empty text would mean the system's trust store.
+            pem = self.ca.decode("utf-8", "replace").encode("ascii", "replace").decode()
+            context = ssl.create_default_context(cadata=pem or None)
+            if self.certificate:
+                with _files(self.certificate, self.key.reveal().encode()) as (certificate, key):
+                    context.load_cert_chain(certificate, key)
+        except ssl.SSLError as error:
+            raise AccessError("the CA, the client certificate or its key is not PEM, or they do not fit") from error
         return context
 
 
@@ -155,7 +161,7 @@ def from_kubeconfig(paths: list[Path]) -> Access:
         ca=cluster.content("certificate-authority"),
         token=_token_of(user),
         certificate=user.content("client-certificate"),
-        key=Sensitive(user.content("client-key").decode()),
+        key=Sensitive(user.content("client-key").decode("ascii", "replace")),
     )
 
 

@@ -132,7 +132,8 @@ class ChildStore:
         if known:
             self._unlink(known)
         self._children[child.key] = child
-        self._by_owner.setdefault(child.owner, {})[child.key] = child
+        if child.owner:
+            self._by_owner.setdefault(child.owner, {})[child.key] = child
         return True
 
     def _remove(self, child: ChildMeta) -> bool:
@@ -145,7 +146,7 @@ class ChildStore:
         return True
 
     def _unlink(self, child: ChildMeta) -> None:
-        siblings = self._by_owner[child.owner]
-        del siblings[child.key]
+        siblings = self._by_owner.get(child.owner, {})
+        siblings.pop(child.key, None)
         if not siblings:
-            del self._by_owner[child.owner]
+            self._by_owner.pop(child.owner, None)
