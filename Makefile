@@ -1,0 +1,45 @@
+# What a newcomer needs: `make demo`, `make test`. Everything is set up by these targets themselves.
+PYTHON ?= python3
+VENV := .venv
+PIP_FLAGS := --disable-pip-version-check --quiet
+SHELL := /bin/bash
+export PYTHONPATH := $(CURDIR)/operator:$(CURDIR)
+export PYTHONDONTWRITEBYTECODE := 1
+
+.PHONY: help demo demo-down test check generate bench tools clean
+
+help:  ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | column -t -s "$$(printf '\t')"
+
+demo: $(VENV)/ready  ## a local data plane with two tenants, proven apart
+	@$(VENV)/bin/python -m hack.demo up
+
+demo-down: $(VENV)/ready  ## end the demo and remove what it made
+	@$(VENV)/bin/python -m hack.demo down
+
+test: $(VENV)/ready tools  ## the whole suite, on real servers
+	$(VENV)/bin/pytest $(TESTS)
+
+check: $(VENV)/ready  ## format, lint, types, layers, generated files, spelling
+	hack/check
+
+generate: $(VENV)/ready  ## write crds/ anew from operator/bulkhead/api
+	$(VENV)/bin/python -m hack.generate
+
+bench: $(VENV)/ready tools  ## the operator against a bare script, in one run
+	$(VENV)/bin/python -m bench $(BENCH)
+
+tools: $(VENV)/ready  ## build the pinned servers, once
+	@$(VENV)/bin/python -m hack.plane tools
+
+clean:  ## remove the virtual environment and caches of this checkout
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build dist
+
+# Made anew whenever a requirement changes; the file is touched last, so an interrupted set-up starts over.
+$(VENV)/ready: requirements/dev.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "Bulkhead needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) -V 2>&1). Set PYTHON=python3.x."; exit 1; }
+	@echo "setting up $(VENV) (about 20 s) ..."
+	@$(PYTHON) -m venv --clear $(VENV)
+	@$(VENV)/bin/pip install $(PIP_FLAGS) --require-hashes -r requirements/dev.txt
+	@touch $@
