@@ -16,7 +16,7 @@ from bulkhead.api.data_plane import DataPlaneSpec
 from bulkhead.api.meta import Struct
 from bulkhead.api.plan import PlanSpec
 from bulkhead.api.tenant import TenantSpec
-from hack.generate.definitions import KINDS, files
+from hack.generate.definitions import files
 from tests.unit.api import gen
 
 SPECS: dict[str, type[Struct]] = {
@@ -92,9 +92,9 @@ def test_everything_is_bounded(name: str) -> None:
 
 def bounded(schema: gen.Schema) -> bool:
     if "additionalProperties" in schema:
-        return schema.get("maxProperties", 10_000) <= 64
+        return int(schema.get("maxProperties", 10_000)) <= 64
     longest = {"string": ("maxLength", 32768), "array": ("maxItems", 1000)}.get(schema["type"])
-    return longest is None or "enum" in schema or schema.get(longest[0], 100_000) <= longest[1]
+    return longest is None or "enum" in schema or int(schema.get(longest[0], 100_000)) <= longest[1]
 
 
 @pytest.mark.parametrize("name", SPECS)
