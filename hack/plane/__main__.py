@@ -26,6 +26,7 @@ from typing import Final, get_args
 
 from hack.plane.accounts import NoAccount
 from hack.plane.binaries import TOOLS, BinaryMissing, Toolbox
+from hack.plane.installation import install
 from hack.plane.memory import resident_megabytes
 from hack.plane.plane import Part, Plane, PlaneOptions, say
 from hack.plane.postgres_builds import PostgresVersion
@@ -66,6 +67,7 @@ def add_options(one: argparse.ArgumentParser) -> None:
     one.add_argument(
         "--no-fsync", action="store_true", help="force nothing to disk: faster, never for published figures"
     )
+    one.add_argument("--bulkhead", action="store_true", help="install Bulkhead on it and run its operator")
     one.add_argument("--without", action="append", choices=[*Part], default=[], help="leave a part out; repeatable")
 
 
@@ -78,7 +80,7 @@ def up(options: argparse.Namespace) -> int:
     if options.detach:
         return up_detached(options.state)
     with claimed(options.state), suppress(KeyboardInterrupt):
-        asyncio.run(run_until_told(options.state, plane_options(options)))
+        asyncio.run(run_until_told(options.state, plane_options(options), bulkhead=options.bulkhead))
     return 0
 
 
@@ -94,7 +96,7 @@ def plane_options(options: argparse.Namespace) -> PlaneOptions:
     )
 
 
-async def run_until_told(folder: Path, options: PlaneOptions) -> None:
+async def run_until_told(folder: Path, options: PlaneOptions, *, bulkhead: bool) -> None:
     """Run a plane until SIGINT or SIGTERM; both also end one that is still starting."""
     this_task = asyncio.current_task()
     assert this_task is not None  # noqa: S101 - it is what runs here
@@ -102,12 +104,20 @@ async def run_until_told(folder: Path, options: PlaneOptions) -> None:
     write_state(folder, own_state())
     try:
         async with Plane.start(options) as plane:
+            if bulkhead:
+                await run_bulkhead(plane)
             write_state(folder, own_state(facts_of(plane)))
             await asyncio.Event().wait()
     except asyncio.CancelledError:
         say("ended")
     finally:
         remove_state(folder)
+
+
+async def run_bulkhead(plane: Plane) -> None:
+    started = time.monotonic()
+    await (await install(plane)).operator().start()
+    say(f"Bulkhead installed, its operator runs, after {time.monotonic() - started:.1f} s")
 
 
 def up_detached(folder: Path) -> int:

@@ -41,7 +41,9 @@ class Installation:
         self, name: str = "operator", *, module: str = "bulkhead.cli.main", arguments: tuple[str, ...] = ()
     ) -> "Operator":
         """An operator, not started yet. Two of one installation need two names."""
-        return Operator(self, name, module, arguments)
+        made = Operator(self, name, module, arguments)
+        self.plane.servers.append(made)
+        return made
 
 
 async def install(plane: Plane, *, postgres_operator: tuple[str, str] | None = None) -> Installation:

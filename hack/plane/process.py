@@ -107,7 +107,8 @@ class Warden:
         )
         if "error" in answer:
             raise ProcessError(f"while starting {launch.argv[0]}: {answer['error']}")
-        return Process(answer["pid"], self._processes[answer["pid"]])
+        process: Process = answer["process"]
+        return process
 
     async def run(self, launch: Launch, *, seconds: float = START_SECONDS) -> None:
         """Run a command to its end.
@@ -149,8 +150,9 @@ class Warden:
         if "exited" in message:
             return settle(self._processes.pop(message["exited"]), message["code"])
         if "pid" in message:
-            # Before the answer is awaited: the process may end in the very next line.
-            self._processes[message["pid"]] = asyncio.get_running_loop().create_future()
+            # Made here and not by who asked: the news of its end may be the next line, before that task runs again.
+            exited = self._processes[message["pid"]] = asyncio.get_running_loop().create_future()
+            message["process"] = Process(message["pid"], exited)
         return settle(self._answers.pop(message["id"]), message)
 
     async def close(self) -> None:

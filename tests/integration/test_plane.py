@@ -15,12 +15,13 @@ from typing import get_args
 import psycopg
 import pytest
 import urllib3
+from minio import Minio
+
 from hack.plane import Part, Plane, PlaneOptions, ProcessError, Server
 from hack.plane.ports import LOOPBACK
 from hack.plane.postgres_builds import PostgresVersion
 from hack.plane.state import PlaneFacts, State, read_state
 from hack.plane.warden import descendants, parent_of
-from minio import Minio
 from tests.unit.hack.waiting import until
 
 REPOSITORY = Path(__file__).parents[2]

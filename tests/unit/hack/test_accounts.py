@@ -2,6 +2,7 @@ import os
 from pathlib import Path
 
 import pytest
+
 from hack.plane.accounts import Account, allows, can_reach, copy_parts
 
 STRANGER = Account("stranger", uid=os.getuid() + 4711, gid=os.getgid() + 4711)

@@ -4,6 +4,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+
 from hack.plane.binaries import TOOLS, BinaryMissing, Toolbox, build_key, fits, link_flags, pinned_version
 from hack.plane.process import Warden
 

@@ -2,6 +2,7 @@ import socket
 from collections.abc import Iterator
 
 import pytest
+
 from hack.plane.ports import LOOPBACK, Ports
 
 

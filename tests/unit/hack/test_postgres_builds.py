@@ -4,6 +4,7 @@ from base64 import b64encode
 from pathlib import Path
 
 import pytest
+
 from hack.plane.binaries import BinaryMissing
 from hack.plane.postgres_builds import build_in, find_build, installed_builds, make_links, verify
 

@@ -1,3 +1,4 @@
+import asyncio
 import json
 import os
 import signal
@@ -7,6 +8,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+
 from hack.plane.process import Launch, ProcessError, Server, Warden, tail
 from hack.plane.warden import descendants, parent_of
 from tests.unit.hack.waiting import until
@@ -95,6 +97,11 @@ async def test_a_server_that_does_not_run_can_not_be_stopped(warden: Warden, tmp
 async def test_a_command_that_fails_tells_the_end_of_its_log(warden: Warden, tmp_path: Path) -> None:
     with pytest.raises(ProcessError, match=r"sh ended with exit code 4.*\nno space left"):
         await warden.run(Launch(["/bin/sh", "-c", "echo no space left; exit 4"], tmp_path / "log"))
+
+
+async def test_commands_that_end_at_once_are_not_missed(warden: Warden, tmp_path: Path) -> None:
+    launch = Launch(["/bin/true"], tmp_path / "log")
+    await asyncio.gather(*(warden.run(launch) for _ in range(50)))
 
 
 async def test_nothing_is_inherited_but_what_is_given(

@@ -3,6 +3,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+
 from hack.plane.__main__ import main
 from hack.plane.state import (
     AlreadyUp,
