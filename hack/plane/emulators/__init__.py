@@ -1,0 +1,1 @@
+"""Emulators: servers that answer as the real engines do, for machines that have no binary of them."""
