@@ -192,7 +192,7 @@ class KubeClient:
             found = call.decode(await self._read(call), _Kinds)
         except NotServed:
             return frozenset()
-        return frozenset(kind.name for kind in found.resources)
+        return frozenset(kind.name for kind in found.resources if "/" not in kind.name)
 
     async def list(
         self, resource: Resource, namespace: str | None = None, *, label_selector: str = ""

@@ -27,6 +27,7 @@ EventSink = Callable[[Resource, str | None, Json], None]
 """Takes resource, event type (None: from Kopf's own list) and object, in the loop of who runs the watch."""
 
 _JOIN_SECONDS = 10.0
+_CLOSING_SECONDS = 0.1
 _ERROR_PAUSES = (1, 2, 4, 8)
 
 
@@ -120,6 +121,8 @@ class _Life:
         finally:
             for session in self._sessions:
                 await session.close()
+            # TLS connections of closed watches need a round trip more; the loop would be gone before.
+            await asyncio.sleep(_CLOSING_SECONDS)
 
     def _registry(self) -> kopf.OperatorRegistry:
         registry = kopf.OperatorRegistry()

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
-
-from hack.plane import Plane
 
 from bulkhead.kube.access import Access, find_access
 from bulkhead.kube.client import KubeClient, Unrecorded
 from bulkhead.kube.errors import NotFound
 from bulkhead.kube.resources import CUSTOM_RESOURCE_DEFINITIONS, NAMESPACES, OWN_KINDS, Resource
+from hack.plane import Plane
 
 Json = dict[str, Any]
 
@@ -110,3 +110,10 @@ async def remove_own_kinds(client: KubeClient) -> None:
     for resource in OWN_KINDS:
         with contextlib.suppress(NotFound):
             await client.delete(CUSTOM_RESOURCE_DEFINITIONS, f"{resource.plural}.{resource.group}")
+
+
+async def until(condition: Callable[[], Awaitable[bool]]) -> None:
+    """Ask until it is so, for things that the API server gives no sign of."""
+    async with asyncio.timeout(60):
+        while not await condition():  # noqa: ASYNC110 - another process changes it, so there is no event
+            await asyncio.sleep(0.1)

@@ -10,18 +10,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
-from hack.plane import Plane
-from tests.integration.kube.cluster import (
-    Json,
-    Requests,
-    access,
-    admin,
-    client_of,
-    config_map,
-    fresh,
-    namespace_in,
-    secret,
-)
 
 from bulkhead.api.sensitive import Sensitive
 from bulkhead.kube.access import Access, Token, from_service_account
@@ -38,6 +26,18 @@ from bulkhead.kube.errors import (
     Unauthorized,
 )
 from bulkhead.kube.resources import CONFIG_MAPS, NAMESPACES, SECRETS, SERVICE_ACCOUNTS, Resource
+from hack.plane import Plane
+from tests.integration.kube.cluster import (
+    Json,
+    Requests,
+    access,
+    admin,
+    client_of,
+    config_map,
+    fresh,
+    namespace_in,
+    secret,
+)
 
 WIDGETS = Resource("example.test", "v1", "widgets", "Widget", namespaced=False)
 

@@ -1,0 +1,190 @@
+"""The metadata stream on a real API server: what its faults really look like."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+import pytest
+
+from bulkhead.kube.children import ChildMeta, ChildStore
+from bulkhead.kube.client import KubeClient
+from bulkhead.kube.metadata_stream import MetadataStream
+from bulkhead.kube.resources import CONFIG_MAPS, NAMESPACES, SECRETS, Resource
+from hack.plane import Plane
+from tests.integration.kube.cluster import Json, admin, client_of, config_map, fresh, namespace_in, secret, until
+
+OURS = {"app.kubernetes.io/managed-by": "bulkhead"}
+DEADLINE_SECONDS = 60.0
+
+
+class Follower:
+    """What one stream reported of one namespace."""
+
+    def __init__(self) -> None:
+        self.store = ChildStore()
+        self.reports: list[tuple[str, str]] = []
+        self.latest: dict[str, ChildMeta] = {}
+        self._reported = asyncio.Event()
+
+    def take(self, change: str, child: ChildMeta) -> None:
+        self.reports.append((change, child.key.name))
+        self.latest[child.key.name] = child
+        self._reported.set()
+
+    async def reported(self, change: str, name: str) -> ChildMeta:
+        """The child, once this was reported of it; a report is used up by that."""
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            while (change, name) not in self.reports:
+                self._reported.clear()
+                await self._reported.wait()
+        self.reports.remove((change, name))
+        return self.latest[name]
+
+
+@dataclass
+class World:
+    """A namespace, a client, and a stream that follows our ConfigMaps in it."""
+
+    client: KubeClient
+    namespace: str
+    follower: Follower
+    stream: MetadataStream
+
+    async def create(self, name: str, labels: dict[str, str] | None = None) -> Json:
+        content = config_map(name, labels=OURS if labels is None else labels, data={"a": "1"})
+        return await self.client.create(CONFIG_MAPS, content, self.namespace)
+
+
+@contextlib.asynccontextmanager
+async def following(
+    plane: Plane, resource: Resource, namespace: str | None
+) -> AsyncIterator[tuple[Follower, MetadataStream]]:
+    follower = Follower()
+    async with client_of(admin(plane)) as client:
+        stream = MetadataStream(
+            client,
+            resource,
+            on_child=follower.take,
+            jitter=lambda: 0.5,
+            label_selector="app.kubernetes.io/managed-by=bulkhead",
+            namespace=namespace,
+        )
+        task = asyncio.create_task(stream.run())
+        try:
+            await asyncio.wait_for(stream.synced.wait(), DEADLINE_SECONDS)
+            yield follower, stream
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+
+@pytest.fixture
+async def world(plane: Plane) -> AsyncIterator[World]:
+    async with (
+        client_of(admin(plane)) as client,
+        namespace_in(client) as namespace,
+        following(plane, CONFIG_MAPS, namespace) as (follower, stream),
+    ):
+        yield World(client, namespace, follower, stream)
+
+
+async def test_a_child_is_followed_from_creation_to_deletion(world: World) -> None:
+    await world.create("settings")
+    await world.follower.reported("ADDED", "settings")
+    await world.client.merge_patch(CONFIG_MAPS, "settings", {"data": {"a": "2"}}, world.namespace)
+    await world.follower.reported("MODIFIED", "settings")
+    await world.client.delete(CONFIG_MAPS, "settings", world.namespace)
+    await world.follower.reported("DELETED", "settings")
+
+
+async def test_what_is_not_ours_is_not_shown(world: World) -> None:
+    await world.create("theirs", labels={})
+    await world.create("settings")
+    await world.follower.reported("ADDED", "settings")
+    assert "theirs" not in world.follower.latest
+
+
+async def test_a_child_that_loses_our_label_is_reported_as_deleted(world: World) -> None:
+    await world.create("settings")
+    removal = {"metadata": {"labels": {"app.kubernetes.io/managed-by": None}}}
+    await world.client.merge_patch(CONFIG_MAPS, "settings", removal, world.namespace)
+    await world.follower.reported("DELETED", "settings")
+
+
+async def test_what_we_wrote_ourselves_is_not_foreign(world: World) -> None:
+    await world.create("settings")
+    child = await world.follower.reported("ADDED", "settings")
+    assert not child.foreign
+
+
+async def test_what_somebody_else_wrote_is_foreign_until_we_replace_it(world: World, plane: Plane) -> None:
+    made = await world.create("settings")
+    await world.follower.reported("ADDED", "settings")
+    patch = '{"data": {"b": "2"}}'
+    await plane.kubectl("patch", "configmap", "settings", f"--namespace={world.namespace}", "--type=merge", "-p", patch)
+    assert (await world.follower.reported("MODIFIED", "settings")).foreign
+    made["metadata"] = {"name": "settings", "labels": OURS}
+    await world.client.replace(CONFIG_MAPS, "settings", made, world.namespace)
+    assert not (await world.follower.reported("MODIFIED", "settings")).foreign
+
+
+async def test_no_value_of_a_secret_is_sent(plane: Plane) -> None:
+    async with client_of(admin(plane)) as client, namespace_in(client) as namespace:
+        made = await client.create(SECRETS, secret("before", password="x"), namespace)
+        version = made["metadata"]["resourceVersion"]
+        await client.create(SECRETS, secret("binding", password="hunter2"), namespace)
+        async with client.watch(SECRETS, namespace, resource_version=version, seconds=1) as lines:
+            shown = b"".join([line async for line in lines])
+        assert b"binding" in shown
+        assert b"aHVudGVyMg" not in shown
+
+
+async def test_a_cluster_scoped_kind_is_followed(plane: Plane) -> None:
+    async with following(plane, NAMESPACES, None) as (follower, _), client_of(admin(plane)) as client:
+        name = fresh("tenant")
+        content = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": OURS}}
+        await client.create(NAMESPACES, content)
+        child = await follower.reported("ADDED", name)
+        assert not child.foreign
+        await client.delete(NAMESPACES, name)
+        await follower.reported("DELETED", name)
+
+
+async def test_an_api_server_that_restarted_has_forgotten_and_is_listed_again(world: World, plane: Plane) -> None:
+    await world.create("kept")
+    await world.create("vanishing")
+    await world.follower.reported("ADDED", "kept")
+    await world.follower.reported("ADDED", "vanishing")
+    await plane.api.stop()
+    await plane.api.start()
+    async with client_of(admin(plane)) as client:
+
+        async def is_deleted() -> bool:
+            await client.delete(CONFIG_MAPS, "vanishing", world.namespace)
+            return True
+
+        await until(is_deleted)
+    await world.follower.reported("DELETED", "vanishing")
+    assert ("ADDED", "kept") not in world.follower.reports
+
+
+async def test_a_version_that_etcd_has_compacted_is_survived(world: World, plane: Plane) -> None:
+    await world.create("settings")
+    await world.follower.reported("ADDED", "settings")
+    # As after a long time without a connection: the server knows nothing of that age any more.
+    await plane.api.stop()
+    world.stream._version = "1"
+    await plane.api.start()
+    async with client_of(admin(plane)) as client:
+        assert await is_forgotten(client, version="1")
+        await client.create(CONFIG_MAPS, config_map("later", labels=OURS), world.namespace)
+    await world.follower.reported("ADDED", "later")
+    assert world.follower.reports.count(("ADDED", "settings")) == 0
+
+
+async def is_forgotten(client: KubeClient, version: str) -> bool:
+    async with client.watch(CONFIG_MAPS, resource_version=version, seconds=5) as lines:
+        return b'"code":410' in await anext(lines)
