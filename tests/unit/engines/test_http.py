@@ -12,7 +12,6 @@ import pytest
 import yarl
 from aiohttp import web
 from aiohttp.test_utils import TestServer, unused_port
-from hack.plane.certificates import Authority, write_private
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from bulkhead.api.sensitive import Sensitive
@@ -27,6 +26,7 @@ from bulkhead.engines.http import (
     tls_context,
     transport_error,
 )
+from hack.plane.certificates import Authority, write_private
 
 SECRET = "a-key-that-nobody-may-read-0123456789"
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]

@@ -91,8 +91,10 @@ class _Total(msgspec.Struct, frozen=True):
 class MeilisearchApi:
     """Raises Unavailable, Refused or Insecure, saying what failed while doing what."""
 
-    def __init__(self, client: HttpClient) -> None:
+    def __init__(self, client: HttpClient, *, patience: float = ANSWER_SECONDS) -> None:
+        """`patience`: seconds for a task to end, where it does not erase."""
         self._client = client
+        self._patience = patience
 
     # -- the server ----------------------------------------------------------------------------------------------------
     async def version(self) -> str:
@@ -196,7 +198,8 @@ class MeilisearchApi:
     async def register(self, names: Iterable[str]) -> tuple[Marker | None, Mapping[str, Owner]]:
         """The marker and the owners of `names`; none of either where there is no register."""
         doing = "reading the operator's register"
-        body = {"ids": [IDENTITY_ID, *names], "limit": PAGE}
+        ids = [IDENTITY_ID, *names]
+        body = {"ids": ids, "limit": len(ids)}
         reply = await self._client.call("POST", f"{_path(REGISTER)}/documents/fetch", doing=doing, body=body)
         documents = [] if reply.status == 404 else self._page(reply, list[_Document], doing)
         marker = next((Marker(each.stamp, each.identity) for each in documents if each.id == IDENTITY_ID), None)
@@ -252,14 +255,14 @@ class MeilisearchApi:
         body: object = None,
         *,
         fine: str = "",
-        seconds: float = ANSWER_SECONDS,
+        seconds: float | None = None,
     ) -> None:
         """Queue a task and wait for its end. `fine`: code of the failure that leaves things as they should be."""
         reply = await self._client.call(method, path, doing=doing, body=body)
         if fine and not reply.good and failure_of(reply).code == fine:
             return
         task = self._read(reply, _Enqueued, doing).task_uid
-        failure = await self._ended(task, doing, seconds)
+        failure = await self._ended(task, doing, self._patience if seconds is None else seconds)
         if failure is not None and failure.code != fine:
             raise task_error(failure, doing)
 

@@ -7,7 +7,6 @@ from typing import Any, TypeVar
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.unit.engines.meilisearch import gen
 
 from bulkhead.engines.contract import Access, ClaimFirst, Conflict, DataMissing, Decision, Do, EngineChanged, Request
 from bulkhead.engines.meilisearch import decide as rules
@@ -26,6 +25,7 @@ from bulkhead.engines.meilisearch.steps import (
     StampIndexes,
     WriteIdentity,
 )
+from tests.unit.engines.meilisearch import gen
 
 COMPLETE = frozenset(gen.PROVISIONED)
 DATASETS, ENTRIES = gen.INDEXES

@@ -3,11 +3,11 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.unit.engines.meilisearch import gen
 
 from bulkhead.api.sensitive import Sensitive
 from bulkhead.engines.errors import Insecure
 from bulkhead.engines.meilisearch import keys
+from tests.unit.engines.meilisearch import gen
 
 GLOBAL = {"metrics", "dumps", "snapshots", "version", "keys", "experimental", "export", "network", "chats", "webhooks"}
 

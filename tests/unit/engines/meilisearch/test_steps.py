@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import pytest
-from tests.unit.engines.meilisearch import gen
 
 from bulkhead.engines.meilisearch.steps import (
     CancelTasks,
@@ -16,6 +15,7 @@ from bulkhead.engines.meilisearch.steps import (
     StampIndexes,
     WriteIdentity,
 )
+from tests.unit.engines.meilisearch import gen
 
 BOTH = '"acme_datasets", "acme_entries"'
 

@@ -5,7 +5,6 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.unit.engines.qdrant import gen
 
 from bulkhead.api.data_cluster import Distance
 from bulkhead.engines.contract import (
@@ -36,6 +35,7 @@ from bulkhead.engines.qdrant.steps import (
     StampCollection,
     Unregister,
 )
+from tests.unit.engines.qdrant import gen
 
 COMPLETE = frozenset({"collection"})
 

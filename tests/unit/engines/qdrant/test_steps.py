@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import pytest
-from tests.unit.engines.qdrant import gen
 
 from bulkhead.engines.qdrant.steps import (
     CreateCollection,
@@ -16,6 +15,7 @@ from bulkhead.engines.qdrant.steps import (
     StampCollection,
     Unregister,
 )
+from tests.unit.engines.qdrant import gen
 
 
 @pytest.mark.parametrize(

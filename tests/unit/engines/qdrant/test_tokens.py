@@ -6,12 +6,12 @@ import jwt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.unit.engines.qdrant import gen
 
 from bulkhead.api.record import Credential
 from bulkhead.api.sensitive import Sensitive
 from bulkhead.engines.errors import Insecure, Refused
 from bulkhead.engines.qdrant import tokens
+from tests.unit.engines.qdrant import gen
 
 DAY = 24 * 3600
 
