@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import permutations
 
 import pytest
 from hypothesis import assume, given
@@ -14,7 +15,8 @@ from tests.unit.api import gen
 INDEXES = ("entries", "datasets")
 names = st.builds(physical_names, gen.slugs, gen.uids, st.just(INDEXES), opaque=st.booleans())
 # Names that are close to one another are where two could meet.
-near = st.sampled_from(["acme", "acme-data", "acme-x", "acme-1", "acme1", "acm", "a", "a-data", "tenant", "tenant-a"])
+NEAR = ("acme", "acme-data", "acme-entries", "acme-x", "acme-1", "acme-2", "acme1", "acm", "a", "a-data", "tenant-a")
+near = st.sampled_from(NEAR)
 rivals = st.builds(physical_names, near | gen.slugs, gen.uids, st.just(INDEXES), opaque=st.booleans())
 
 
@@ -33,11 +35,28 @@ def reached(owner: PhysicalNames) -> dict[str, set[str]]:
     }
 
 
+def shared(one: PhysicalNames, other: PhysicalNames) -> list[str]:
+    """Spaces in which both have a name in common."""
+    mine, theirs = reached(one), reached(other)
+    return [space for space in mine if mine[space] & theirs[space]]
+
+
+def overreached(one: PhysicalNames, other: PhysicalNames) -> list[str]:
+    """Names of `other` that what `one` is given would reach, if it were taken for a prefix."""
+    theirs = (*other.indexes, other.collection, other.login(1), f"{other.bucket}/object")
+    return [name for name in theirs if name.startswith((f"{one.database}_", f"{one.bucket}/"))]
+
+
+@pytest.mark.parametrize(("slug", "neighbour"), list(permutations(NEAR, 2)))
+def test_close_names_are_kept_apart(slug: str, neighbour: str) -> None:
+    one, other = (physical_names(each, each, INDEXES, opaque=False) for each in (slug, neighbour))
+    assert (shared(one, other), overreached(one, other)) == ([], [])
+
+
 @given(rivals, rivals)
 def test_two_data_clusters_never_share_a_name(one: PhysicalNames, other: PhysicalNames) -> None:
     assume(one.database != other.database)
-    mine, theirs = reached(one), reached(other)
-    assert [space for space in mine if mine[space] & theirs[space]] == []
+    assert shared(one, other) == []
 
 
 @given(gen.uids, gen.uids, near)
@@ -52,8 +71,7 @@ def test_a_slug_that_comes_back_gets_other_users(first: str, second: str, slug: 
 @given(rivals, rivals)
 def test_no_name_is_a_prefix_that_reaches_another(one: PhysicalNames, other: PhysicalNames) -> None:
     assume(one.database != other.database)
-    assert not f"{other.bucket}/object".startswith(f"{one.bucket}/")
-    assert not any(name.startswith(f"{one.database}_") for name in (*other.indexes, other.collection, other.login(1)))
+    assert overreached(one, other) == []
 
 
 @given(names)
