@@ -76,14 +76,15 @@ def client_of(server: Server, request: Request, generation: int = -1) -> Minio:
     return client(server, StaticProvider(held.identity, held.value.reveal()))
 
 
-def sts_client(server: Server, request: Request) -> Minio:
-    """A client with temporary keys that the tenant made for itself."""
+def sts_client(server: Server, request: Request, policy: str | None = None) -> Minio:
+    """A client with temporary keys that the tenant made for itself, asking for these rights."""
     held = request.holding.credentials[-1]
     role = AssumeRoleProvider(
         sts_endpoint=server.url,
         access_key=held.identity,
         secret_key=held.value.reveal(),
         duration_seconds=3600,
+        policy=policy,
         http_client=pool(server.ca_pem),
     )
     keys = role.retrieve()
@@ -94,7 +95,8 @@ def root(server: Server) -> Minio:
     return client(server, StaticProvider(server.access_key, server.secret_key))
 
 
-def admin(server: Server, keys: StaticProvider | None = None) -> MinioAdmin:
+def admin(server: Server, keys: Provider | None = None) -> MinioAdmin:
+    """The admin API as the server's administrator, or as whoever has these keys."""
     provider = keys or StaticProvider(server.access_key, server.secret_key)
     return MinioAdmin(
         endpoint=server.endpoint, credentials=provider, region="us-east-1", http_client=pool(server.ca_pem)

@@ -80,7 +80,7 @@ def _answered(status: int, code: str, message: str, doing: str) -> EngineError:
         return Refused(f"{said}; it redirects elsewhere: give the address of the server itself in the DataPlane")
     if status >= 500 and status != 501:
         return Unavailable(said)
-    if status in (404, 408, 425, 429):
+    if status in (404, 408, 425, 429) or code == "OperationAborted":
         return Unavailable(said)  # 404: gone since it was observed; the next look sees how things are
     return Refused(said)
 
@@ -102,8 +102,9 @@ def _unanswered(error: http.HTTPError | OSError, doing: str) -> EngineError:
 def _untrusted(error: BaseException, doing: str) -> EngineError:
     cause = error.args[0] if error.args and isinstance(error.args[0], ssl.SSLError) else error
     if isinstance(cause, ssl.SSLCertVerificationError):
+        reason = getattr(cause, "verify_message", "") or "no reason given"
         return Refused(
-            f"while {doing}: the certificate of the object store is not trusted ({cause.verify_message}); set "
+            f"while {doing}: the certificate of the object store is not trusted ({reason}); set "
             "spec.objectStore.tls.caSecretRef of the DataPlane to the CA that signed it, or renew it for this host name"
         )
     reason = getattr(cause, "reason", None) or type(cause).__name__

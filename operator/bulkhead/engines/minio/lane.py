@@ -7,6 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
 
+from bulkhead.engines.errors import Unavailable
 from bulkhead.engines.minio.errors import VENDOR_ERRORS, error_of
 
 ANSWER_SECONDS = 15.0
@@ -24,10 +25,13 @@ class Lane:
         self._seconds = seconds
         self._places = asyncio.Semaphore(width)
         self._threads = ThreadPoolExecutor(width, thread_name_prefix=name)
+        self._closed = False
 
     async def call(self, doing: str, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Result of a blocking `function`. Raises EngineError saying `while <doing>: …`."""
         async with self._places:
+            if self._closed:
+                raise Unavailable(f"while {doing}: the connection has been closed, another one is being opened")
             try:
                 async with asyncio.timeout(self._seconds):
                     loop = asyncio.get_running_loop()
@@ -36,5 +40,6 @@ class Lane:
                 raise error_of(error, doing) from None
 
     def close(self) -> None:
-        """Calls that are under way end by themselves, in their own time."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        """Calls that are under way still end, in their own time; later ones raise Unavailable."""
+        self._closed = True
+        self._threads.shutdown(wait=False)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from tests.unit.engines.minio import gen
 
 from bulkhead.api.ownership import Stamp
 from bulkhead.engines.contract import Access, ClaimFirst, Conflict, DataMissing, Do, EngineChanged, Invalid
@@ -28,6 +27,7 @@ from bulkhead.engines.minio.steps import (
     SetQuota,
     StampBucket,
 )
+from tests.unit.engines.minio import gen
 
 BUCKET = "acme-data"
 POLICY = "acme"
