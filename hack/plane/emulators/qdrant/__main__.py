@@ -10,6 +10,7 @@ import secrets
 import shutil
 import time
 import uuid
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -53,6 +54,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--tls-cert", type=Path)
     parser.add_argument("--tls-key", type=Path)
     given = parser.parse_args(arguments)
+    # Local mode warns of what this server is meant to be: exact, without indexes, not for large collections.
+    warnings.simplefilter("ignore", UserWarning)
     uvicorn.run(
         assembled(given.data_dir, os.environ),
         host=given.host,

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -54,32 +55,33 @@ class App:
     async def _answer(self, request: Request) -> Response:
         started = time.monotonic()
         try:
-            access = self._access(request)
-            endpoint, path = await self._endpoint(request)
-            call = Call(access, path, request.query_params, request.headers, await _body(request))
-            result = endpoint(call)
+            result = await self._result(request)
         except ApiError as error:
             return answers.failed(error, time.monotonic() - started)
-        except LookupError:
-            return answers.unknown_route()
         except Exception:
             logger.exception("while answering %s %s", request.method, request.url.path)
             return answers.failed(service_error("the emulator failed, its log says how"), time.monotonic() - started)
         return result if isinstance(result, Response) else answers.succeeded(result, time.monotonic() - started)
 
+    async def _result(self, request: Request) -> Any:
+        """What the endpoint returns: a value to be wrapped, or a whole response."""
+        access = self._access(request)
+        found = await self._endpoint(request)
+        if found is None:
+            return answers.unknown_route()
+        endpoint, path = found
+        return endpoint(Call(access, path, request.query_params, request.headers, await _body(request)))
+
     def _access(self, request: Request) -> Access:
         open_to_all = (request.url.path.rstrip("/") or "/") in OPEN_PATHS
         return FULL if open_to_all else self._authenticator.authenticate(request.headers)
 
-    async def _endpoint(self, request: Request) -> tuple[Endpoint, tuple[str, ...]]:
-        """Raises LookupError for a path that no endpoint has."""
+    async def _endpoint(self, request: Request) -> tuple[Endpoint, tuple[str, ...]] | None:
         raw_path = request.scope["raw_path"].decode("ascii", "replace")
         found = self._router.find(request.method, raw_path)
         if found is None and self._points is not None:
             await asyncio.shield(self._points)
             found = self._router.find(request.method, raw_path)
-        if found is None:
-            raise LookupError(raw_path)
         return found
 
 

@@ -178,8 +178,8 @@ class Catalog:
         if old not in self.aliases:
             raise not_found(f"Alias {old} does not exists!")
         with self.store.transaction():
-            self.store.put_alias(new, self.aliases[old])
             self.store.delete_alias(old)
+            self.store.put_alias(new, self.aliases[old])
         self.aliases[new] = self.aliases.pop(old)
 
     def value_exists(self, collection: str, matches: Sequence[tuple[str, Scalar]]) -> bool | None:

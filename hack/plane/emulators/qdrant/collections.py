@@ -7,7 +7,7 @@ from hack.plane.emulators.qdrant.access import Need
 from hack.plane.emulators.qdrant.bodies import Body
 from hack.plane.emulators.qdrant.calls import Call
 from hack.plane.emulators.qdrant.catalog import Catalog, Collection, changed
-from hack.plane.emulators.qdrant.errors import bad_input, bad_request
+from hack.plane.emulators.qdrant.errors import bad_request
 from hack.plane.emulators.qdrant.names import require_new_collection_name, require_vector_name
 from hack.plane.emulators.qdrant.payloads import Json
 from hack.plane.emulators.qdrant.routing import Router
@@ -139,12 +139,12 @@ class Collections:
     def create_vector_name(self, call: Call) -> Json:
         body = call.json()
         name = call.path[1]
-        config = _vector_config(body)
-        require_vector_name(name, "dense" if "dense" in config else "sparse")
+        kind, config = settings.vector_config(body)
+        require_vector_name(name, kind)
         collection = self._open(call)
         self._catalog.strict_mode(collection).check([Demand(grows=True, adds_index=False)], collection.schema)
         call.access.require(call.collection, Need.WRITE | Need.EXTRAS)
-        self._set_params(collection, settings.with_vector(collection.config["params"], name, config))
+        self._set_params(collection, settings.with_vector(collection.config["params"], name, kind, config))
         return changed(collection, wait=call.flag("wait"))
 
     def delete_vector_name(self, call: Call) -> Json:
@@ -246,16 +246,3 @@ def _index_info(collection: Collection, field: str) -> Json:
     schema = collection.schema[field]
     params = {"params": schema} if isinstance(schema, dict) else {}
     return {"data_type": filters.schema_type(schema), "points": collection.values.count(field)} | params
-
-
-def _vector_config(body: Body) -> Json:
-    given = body.fields
-    dense, sparse = given.get("dense"), given.get("sparse")
-    if isinstance(dense, dict):
-        settings.created(Body(body.text, {"vectors": dense}))
-        return {"dense": dense}
-    if not isinstance(sparse, dict):
-        raise body.unfit("data did not match any variant of untagged enum VectorNameConfig")
-    if sparse.get("datatype") == "turbo4":
-        raise bad_input("sparse vectors do not support the `turbo4` datatype")
-    return {"sparse": sparse}

@@ -1,7 +1,6 @@
 """The vectors' core: the official client's local mode over the points that the catalog stores."""
 
 import re
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -13,7 +12,6 @@ from qdrant_client.local.qdrant_local import QdrantLocal
 
 from hack.plane.emulators.qdrant.catalog import Catalog, Collection
 from hack.plane.emulators.qdrant.errors import ApiError, bad_input, bad_request, not_found
-from hack.plane.emulators.qdrant.filters import schema_type
 from hack.plane.emulators.qdrant.payloads import Json
 from hack.plane.emulators.qdrant.store import StoredPoint, key_of
 
@@ -69,8 +67,6 @@ class Core:
     """Searches and changes points; errors are those of the server."""
 
     def __init__(self, catalog: Catalog) -> None:
-        # It warns of what this server is: exact, without indexes, not for large collections.
-        warnings.filterwarnings("ignore", module="qdrant_client", category=UserWarning)
         self._catalog = catalog
         self._engine = QdrantLocal(":memory:")
         self._engine.collections = Loaded(self.load, catalog)
@@ -201,9 +197,6 @@ def _load(collection: Collection) -> LocalCollection:
     loaded = LocalCollection(models.CreateCollection(vectors=vectors, sparse_vectors=sparse))
     if points := [_point(stored, dense) for stored in collection.stored_points()]:
         loaded.upsert(points)
-    for name, schema in collection.schema.items():
-        if isinstance(schema, dict) and schema_type(schema) == "text":
-            loaded.create_payload_index(name, models.TextIndexParams.model_validate(schema))
     loaded.storage = Rows(collection)  # type: ignore[assignment]  # declared as None, used as any storage of this shape
     return loaded
 

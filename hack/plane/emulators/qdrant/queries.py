@@ -24,8 +24,6 @@ SHARED = {
 }
 QUERY = SHARED | {"query", "prefetch"}
 GROUPED = SHARED | {"group_by", "group_size", "with_lookup"}
-# Where the vectors of a query stand; weights and formulas are lists of numbers too.
-VECTOR_MEMBERS = ("nearest", "recommend", "discover", "context", "target", "positive", "negative")
 
 
 def from_query(_body: Body, given: Json) -> Json:
@@ -108,30 +106,41 @@ def require_dimensions(collection: Collection, query: Json) -> None:
     """Raises the 400 for a vector of the wrong size, or for a vector name that the collection has not."""
     for inner in prefetches(query):
         require_dimensions(collection, inner)
-    wanted = query.get("query")
-    if wanted is None or (isinstance(wanted, dict) and not wanted.keys() & set(VECTOR_MEMBERS)):
-        return
+    inputs = list(_inputs(query.get("query")))
     name = query.get("using") or ""
     params = collection.vector_params.get(name)
-    if params is None:
-        if name not in collection.sparse_params:
-            raise bad_input(f"Not existing vector name error: {name}")
-        return
-    for vector in _dense_vectors(wanted):
-        if len(vector) != params["size"]:
+    if inputs and params is None and name not in collection.sparse_params:
+        raise bad_input(f"Not existing vector name error: {name}")
+    for vector in [vector for given in inputs for vector in _dense_vectors(given)]:
+        if params is not None and len(vector) != params["size"]:
             raise bad_input(f"Vector dimension error: expected dim: {params['size']}, got {len(vector)}")
 
 
-def _dense_vectors(given: Any) -> Iterator[list[float]]:
-    if isinstance(given, dict):
-        for member in VECTOR_MEMBERS:
-            yield from _dense_vectors(given.get(member))
-    elif isinstance(given, list) and given:
-        if isinstance(given[0], list | dict):
-            for element in given:
-                yield from _dense_vectors(element)
-        elif isinstance(given[0], float):
+def _inputs(wanted: Any) -> Iterator[Any]:
+    """The points and vectors that a query starts from: ids, dense, sparse or several vectors."""
+    match wanted:
+        case None:
+            return
+        case {"nearest": given}:
             yield given
+        case {"recommend": examples}:
+            yield from [*(examples.get("positive") or []), *(examples.get("negative") or [])]
+        case {"discover": {"target": target, "context": context}}:
+            yield target
+            yield from _inputs({"context": context})
+        case {"context": pairs}:
+            for pair in pairs if isinstance(pairs, list) else [pairs]:
+                yield from (pair["positive"], pair["negative"])
+        case dict() if "indices" not in wanted:
+            return  # fusion, order, samples, formulas
+        case _:
+            yield wanted
+
+
+def _dense_vectors(given: Any) -> list[list[float]]:
+    if not isinstance(given, list):
+        return []
+    return given if given and isinstance(given[0], list) else [given]
 
 
 def _known(given: Json, members: set[str]) -> Json:

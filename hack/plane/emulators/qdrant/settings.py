@@ -14,6 +14,7 @@ from hack.plane.emulators.qdrant.names import require_vector_name
 from hack.plane.emulators.qdrant.payloads import Json
 
 DISTANCES = {"Cosine", "Euclid", "Dot", "Manhattan"}
+MODIFIERS = {"none", "idf"}
 DIMENSIONS = (1, 65536)
 
 
@@ -196,12 +197,23 @@ def checked_update(body: Body) -> None:
     _require_ranges(_sections(body), _patched_params(body))
 
 
-def with_vector(params: Json, name: str, config: Json) -> Json:
+def vector_config(body: Body) -> tuple[str, Json]:
+    """The kind of a new named vector, "dense" or "sparse", and its parameters."""
+    dense, sparse = body.fields.get("dense"), body.fields.get("sparse")
+    if isinstance(dense, dict) and _is_vector(dense):
+        params = _vector(body, dense)
+        _require_ranges({}, {"vectors": params})
+        return "dense", params
+    if not isinstance(sparse, dict):
+        raise body.unfit("data did not match any variant of untagged enum VectorNameConfig")
+    return "sparse", _sparse_vector(body, sparse)
+
+
+def with_vector(params: Json, name: str, kind: str, wanted: Json) -> Json:
     """`params` of a collection with one more named vector. The same vector twice is no change."""
     dense = {"": params["vectors"]} if "size" in params["vectors"] else dict(params["vectors"])
     sparse = dict(params.get("sparse_vectors") or {})
-    kind, existing, others = ("dense", dense, sparse) if "dense" in config else ("sparse", sparse, dense)
-    wanted = _without_nulls(config[kind])
+    existing, others = (dense, sparse) if kind == "dense" else (sparse, dense)
     if name in existing:
         return _unchanged(params, name, kind, existing[name], wanted)
     if name in others:
@@ -274,14 +286,21 @@ def _vectors(body: Body) -> Json:
 
 
 def _is_vector(given: object) -> bool:
-    if not isinstance(given, dict):
+    if not isinstance(given, dict) or not isinstance(given.get("multivector_config"), dict | None):
         return False
     size, distance = given.get("size"), given.get("distance")
-    return _is_count(size) and size != 0 and isinstance(distance, str) and distance in DISTANCES
+    several = given.get("multivector_config")
+    return (
+        (_is_count(size) and size != 0)
+        and (isinstance(distance, str) and distance in DISTANCES)
+        and (several is None or several.get("comparator") == "max_sim")
+    )
 
 
 def _vector(body: Body, given: Json) -> Json:
     params = _picked(body, given, VECTOR, where="vectors")
+    if "multivector_config" in params:
+        params["multivector_config"] = {"comparator": "max_sim"}
     if isinstance(given.get("hnsw_config"), dict):
         params["hnsw_config"] = _picked(body, given["hnsw_config"], HNSW, where="vectors")
     return params
@@ -292,7 +311,14 @@ def _sparse_vectors(body: Body) -> Json:
     for params in given.values():
         if not isinstance(params, dict | None):
             raise body.wrong_type("sparse_vectors", params, "struct SparseVectorParams")
-    return {name: _picked(body, params or {}, SPARSE, where="sparse_vectors") for name, params in given.items()}
+    return {name: _sparse_vector(body, params or {}) for name, params in given.items()}
+
+
+def _sparse_vector(body: Body, given: Json) -> Json:
+    params = _picked(body, given, SPARSE, where="sparse_vectors")
+    if params.get("modifier", "none") not in MODIFIERS:
+        raise body.unfit(f"unknown variant `{params['modifier']}`, expected `none` or `idf`")
+    return params
 
 
 def _known_map(body: Body, name: str) -> Json:
