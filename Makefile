@@ -30,7 +30,7 @@ bench: $(VENV)/ready tools  ## the operator against a bare script, in one run
 	$(VENV)/bin/python -m bench $(BENCH)
 
 tools: $(VENV)/ready  ## build the pinned servers, once
-	@$(VENV)/bin/python -m hack.plane tools
+	@$(VENV)/bin/python -m hack.plane build >/dev/null
 
 clean:  ## remove the virtual environment and caches of this checkout
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build dist

@@ -38,7 +38,9 @@ POLL_SECONDS: Final = 0.1
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    options = parser().parse_args(arguments)
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    options = parser().parse_args(words)
+    options.words = words
     command: Callable[[argparse.Namespace], int] = options.command
     try:
         return command(options)
@@ -78,7 +80,7 @@ def default_folder() -> Path:
 
 def up(options: argparse.Namespace) -> int:
     if options.detach:
-        return up_detached(options.state)
+        return up_detached(options.state, [word for word in options.words if word != "--detach"])
     with claimed(options.state), suppress(KeyboardInterrupt):
         asyncio.run(run_until_told(options.state, plane_options(options), bulkhead=options.bulkhead))
     return 0
@@ -120,12 +122,12 @@ async def run_bulkhead(plane: Plane) -> None:
     say(f"Bulkhead installed, its operator runs, after {time.monotonic() - started:.1f} s")
 
 
-def up_detached(folder: Path) -> int:
-    """Start this command again without --detach, in a session of its own, and wait until its plane is ready."""
+def up_detached(folder: Path, words: Sequence[str]) -> int:
+    """Start this command with these words in a session of its own, and wait until its plane is ready."""
     with claimed(folder):
         remove_state(folder)
     log_file = folder / "up.log"
-    command = [sys.executable, "-m", "hack.plane", *(word for word in sys.argv[1:] if word != "--detach")]
+    command = [sys.executable, "-m", "hack.plane", *words]
     with log_file.open("w") as log:
         child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
     try:

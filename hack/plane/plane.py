@@ -166,6 +166,11 @@ class Plane:
         """Logs in as a cluster administrator."""
         return self.root / "admin.kubeconfig"
 
+    @property
+    def kubectl_program(self) -> Path:
+        """The kubectl of the same version as the API server."""
+        return self._programs["kubectl"]
+
     def kubeconfig_for(self, user: str, groups: Sequence[str] = ()) -> Path:
         """A kubeconfig that logs in as this user, with no rights but those that RBAC gives."""
         pair = self._kubernetes_authority.client(user, groups)
@@ -184,7 +189,7 @@ class Plane:
         Raises:
             ProcessError: it failed; the message is what it said.
         """
-        command = [str(self._programs["kubectl"]), *arguments]
+        command = [str(self.kubectl_program), *arguments]
         env = {"KUBECONFIG": str(self.kubeconfig), "HOME": str(self.root)}
         ran = await asyncio.to_thread(run_text, command, env, text)
         if ran.returncode:

@@ -36,6 +36,7 @@ class KubernetesFacts:
     url: str
     kubeconfig: str
     audit_log: str
+    kubectl: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +165,7 @@ def facts_of(plane: Plane) -> PlaneFacts:
         root=str(plane.root),
         ca_pem=plane.ca_pem,
         servers=[ServerFacts(server.name, server.pid, str(server.log_file)) for server in plane.servers],
-        kubernetes=kubernetes_facts(plane.find(ApiServer), plane.kubeconfig),
+        kubernetes=kubernetes_facts(plane.find(ApiServer), plane),
         postgres=postgres_facts(plane.find(Postgres)),
         minio=minio_facts(plane.find(Minio)),
         qdrant=qdrant_facts(plane.find(Qdrant)),
@@ -172,8 +173,10 @@ def facts_of(plane: Plane) -> PlaneFacts:
     )
 
 
-def kubernetes_facts(api: ApiServer | None, kubeconfig: Path) -> KubernetesFacts | None:
-    return None if api is None else KubernetesFacts(api.url, str(kubeconfig), str(api.audit_log))
+def kubernetes_facts(api: ApiServer | None, plane: Plane) -> KubernetesFacts | None:
+    if api is None:
+        return None
+    return KubernetesFacts(api.url, str(plane.kubeconfig), str(api.audit_log), str(plane.kubectl_program))
 
 
 def postgres_facts(postgres: Postgres | None) -> PostgresFacts | None:

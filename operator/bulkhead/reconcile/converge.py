@@ -9,12 +9,14 @@ nothing.)
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol
 
 import msgspec
+import structlog
 
 from bulkhead.api.conditions import Reason, Status
 from bulkhead.api.record import EngineName, Holding
@@ -35,6 +37,8 @@ from bulkhead.reconcile.planes import OpenEngine
 from bulkhead.reconcile.report import READY, Verdict, waiting
 from bulkhead.runtime.gate import BreakerOpen
 from bulkhead.runtime.mutations import Mutations
+
+log = structlog.get_logger(__name__)
 
 ROUNDS = 3
 """Looks after which steps that keep coming back are called what they are: undone by somebody, or without effect."""
@@ -188,13 +192,23 @@ async def _finish(key: Key, finding: Finding, mutations: Mutations) -> Result:
     holding = finding.subject.holding
     if isinstance(finding.outcome, EngineError):
         return Result(failure(finding.outcome), holding)
+    opened, started = finding.subject.opened, time.monotonic()
     try:
         work = partial(_run, finding.subject, finding.outcome, finding.seen, mutations)
-        decision, seen = await finding.subject.opened.gate.call(work)
+        decision, seen = await opened.gate.call(work)
     except (EngineError, BreakerOpen) as error:
         return Result(failure(_parked(key, finding.subject, error)), holding)
     if not isinstance(decision, Do):
-        return Result(verdict(finding.subject.opened.engine.name, decision), holding, seen)
+        return Result(verdict(opened.engine.name, decision), holding, seen)
+    if isinstance(finding.outcome, Do) and finding.outcome.steps:
+        seconds = round(time.monotonic() - started, 3)
+        log.info(
+            "converged",
+            key=str(key),
+            engine=opened.engine.name.value,
+            steps=len(finding.outcome.steps),
+            seconds=seconds,
+        )
     provisioned = tuple(sorted({*holding.provisioned, *decision.provisions}))
     return Result(READY, msgspec.structs.replace(holding, provisioned=provisioned), seen)
 
