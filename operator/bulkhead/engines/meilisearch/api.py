@@ -14,7 +14,7 @@ from urllib.parse import quote
 import msgspec
 
 from bulkhead.api.sensitive import Sensitive
-from bulkhead.engines.errors import Unavailable
+from bulkhead.engines.errors import Refused, Unavailable
 from bulkhead.engines.http import ANSWER_SECONDS, ERASE_SECONDS, HttpClient, Reply, decoded
 from bulkhead.engines.meilisearch.decide import FILTERABLE, PRIMARY_KEY, REGISTER, SORTABLE, Marker, Owner
 from bulkhead.engines.meilisearch.errors import Failure, error_of, failure_of, task_error
@@ -23,9 +23,8 @@ from bulkhead.engines.meilisearch.keys import Key
 PAGE = 1000
 IDENTITY_ID = "server"
 """Id of the marker in the register. The others are names of indexes, which hold an underscore."""
-_POLL_FIRST, _POLL_LONGEST = 0.004, 0.25
-"""Seconds between two looks at a task, doubling: most end in 10 ms, and a blocked queue is not asked all the time."""
-
+_POLL_FIRST, _POLL_LONGEST = 0.01, 0.25
+"""Seconds before the first look at a task, when most have ended, and at most between two later ones, which double."""
 CANCELLED = Failure("somebody cancelled it", "canceled", "system")
 """A cancelled task holds no error of its own; trying again helps."""
 
@@ -125,16 +124,17 @@ class MeilisearchApi:
         return stats is None or stats.number_of_documents == 0
 
     async def create_index(self, name: str) -> None:
-        """Success too where there is one: whose it is shows when it is stamped."""
-        body = {"uid": name, "primaryKey": PRIMARY_KEY}
-        await self._done("POST", "/indexes", f'creating index "{name}"', body, fine="index_already_exists")
+        """Success too where there is one that holds nothing."""
+        doing, body = f'creating index "{name}"', {"uid": name, "primaryKey": PRIMARY_KEY}
+        made = await self._done("POST", "/indexes", doing, body, fine="index_already_exists")
+        if not made and not await self.is_empty(name):
+            raise Refused(f"while {doing}: somebody else made and filled it in the same moment")
 
     async def configure_index(self, name: str) -> None:
-        doing = f'configuring index "{name}"'
-        if await self.index(name) is None:  # the call below would make it, empty, and hide that it was lost
-            raise Unavailable(f"while {doing}: it is gone")
+        """An index that went in the same moment is made by this, empty. Its time of creation is then not the one in
+        the register, so the loss shows at the next look."""
         body = {"filterableAttributes": FILTERABLE, "sortableAttributes": SORTABLE}
-        await self._done("PATCH", f"{_path(name)}/settings", doing, body)
+        await self._done("PATCH", f"{_path(name)}/settings", f'configuring index "{name}"', body)
 
     async def delete_index(self, name: str) -> None:
         """Success too where there is none."""
@@ -256,15 +256,17 @@ class MeilisearchApi:
         *,
         fine: str = "",
         seconds: float | None = None,
-    ) -> None:
-        """Queue a task and wait for its end. `fine`: code of the failure that leaves things as they should be."""
+    ) -> bool:
+        """Queue a task and wait for its end. True: it succeeded; False: it failed with `fine`, the code of a failure
+        that leaves things as they should be."""
         reply = await self._client.call(method, path, doing=doing, body=body)
         if fine and not reply.good and failure_of(reply).code == fine:
-            return
+            return False
         task = self._read(reply, _Enqueued, doing).task_uid
         failure = await self._ended(task, doing, self._patience if seconds is None else seconds)
         if failure is not None and failure.code != fine:
             raise task_error(failure, doing)
+        return failure is None
 
     async def _ended(self, task: int, doing: str, seconds: float) -> Failure | None:
         """How the task failed; None: it succeeded. Raises Unavailable where it does not end in time."""

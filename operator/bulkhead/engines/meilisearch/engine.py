@@ -176,9 +176,10 @@ class MeilisearchEngine:
         return {name: index for name, index in zip(names, found, strict=True) if index}
 
     async def _index(self, name: str) -> SeenIndex | None:
-        index, settings = await asyncio.gather(self._api.index(name), self._api.settings(name))
+        index = await self._api.index(name)
         if index is None:
             return None
+        settings = await self._api.settings(name)
         configured = settings is not None and settings.as_wanted
         return SeenIndex(created_at=index.created_at, primary_key=index.primary_key, empty=False, configured=configured)
 
@@ -199,15 +200,13 @@ class MeilisearchEngine:
         return tuple([key async for key in self._api.all_keys() if key.uid in uids or key.name == str(request.stamp)])
 
     async def _stamp(self, stamp: Stamp, names: tuple[str, ...]) -> None:
-        """Only what holds nothing: what somebody else made and filled in the same moment does not become ours."""
-        found = await asyncio.gather(*map(self._api.index, names))
-        empty = await asyncio.gather(*map(self._api.is_empty, names))
-        for name, index, is_empty in zip(names, found, empty, strict=True):
-            if index is None:
-                raise Unavailable(f'while stamping index "{name}": it is gone')
-            if not is_empty:
-                raise Refused(f'while stamping index "{name}": somebody else made and filled it in the same moment')
-        await self._api.write_owners({index.uid: Owner(str(stamp), index.created_at) for index in found if index})
+        found = dict(zip(names, await asyncio.gather(*map(self._api.index, names)), strict=True))
+        gone = ", ".join(name for name, index in found.items() if index is None)
+        if gone:
+            raise Unavailable(f"while stamping indexes: gone since they were made: {gone}")
+        await self._api.write_owners(
+            {name: Owner(str(stamp), index.created_at) for name, index in found.items() if index}
+        )
 
     async def _erase(self, step: CancelTasks | DeleteIndex | DeleteTasks | ReleaseIndexes) -> None:
         match step:

@@ -101,8 +101,8 @@ class Seen:
     collection: SeenCollection | None
     entry: Entry | None
     snapshots: tuple[Snapshot, ...] = ()
-    """Of the collection and of its shard. A snapshot may be a predecessor's: it survives a collection that was deleted
-    by other means than ours."""
+    """Of the collection and of its shard; looked for only where access is cut. One may be a predecessor's: it survives
+    a collection that was deleted by other means than ours."""
 
 
 def wanted_of(request: Request) -> Wanted:
@@ -139,6 +139,8 @@ def decide(wanted: Wanted, seen: Seen) -> Decision:
 
 def decide_removal(wanted: Wanted, seen: Seen) -> Do | EngineChanged:
     """Tokens, then snapshots, then the collection: a snapshot outlives its collection and is then out of reach."""
+    if wanted.access is not Access.CUT:
+        raise ValueError("removal needs what is seen with access cut: with it open, no snapshot is looked for")
     if changed := _changed(wanted.server, seen.server):
         return changed
     return Do((*_revocation(wanted, seen), *_erasure(wanted, seen), *_oblivion(wanted, seen)))

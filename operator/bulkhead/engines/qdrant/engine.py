@@ -121,7 +121,8 @@ class QdrantEngine:
         if found is None:
             return Seen(server=server, collection=None, entry=entry)
         seen = await self._collection_seen(request.names.collection, found)
-        return Seen(server=server, collection=seen, entry=entry, snapshots=await self._snapshots(request))
+        snapshots = await self._snapshots(request.names.collection) if request.access is Access.CUT else ()
+        return Seen(server=server, collection=seen, entry=entry, snapshots=snapshots)
 
     def decide(self, request: Request, seen: Seen) -> Decision:
         return rules.decide(rules.wanted_of(request), seen)
@@ -196,8 +197,7 @@ class QdrantEngine:
             indexes=found.keyword_indexes,
         )
 
-    async def _snapshots(self, request: Request) -> tuple[Snapshot, ...]:
-        name = request.names.collection
+    async def _snapshots(self, name: str) -> tuple[Snapshot, ...]:
         whole, shard = await asyncio.gather(self._api.snapshots(name), self._api.snapshots(name, shard=0))
         return (*whole, *shard)
 

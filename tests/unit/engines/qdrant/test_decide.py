@@ -208,6 +208,11 @@ def test_removal_takes_tokens_then_snapshots_then_the_collection_then_the_entry(
     )
 
 
+def test_removal_needs_what_is_seen_with_access_cut() -> None:
+    with pytest.raises(ValueError, match="cut"):
+        removal(gen.request(), gen.in_place())
+
+
 @pytest.mark.parametrize("mark", [str(gen.stamp(uid="other")), str(gen.stamp(installation="elsewhere")), "x", None])
 def test_removal_passes_over_what_is_not_ours(mark: str | None) -> None:
     seen = gen.seen(gen.collection(mark=mark), snapshots=(Snapshot("a.snapshot"),))
