@@ -506,7 +506,7 @@ def test_what_the_api_server_accepts_decodes_as_it_was_meant(
     assert answer.accepted, answer.message
     usable(kind, answer.body)
     stored = msgspec.convert(answer.body, KINDS[kind])
-    sent = msgspec.convert({**answer.body, "spec": without_nulls(spec)}, KINDS[kind])
+    sent = msgspec.convert(without_nulls({**answer.body, "spec": spec}), KINDS[kind])
     assert stored == sent, "a default of the API server is not that of the struct"
 
 
@@ -630,6 +630,24 @@ def test_a_plane_in_use_takes_another_engine_and_other_secrets(admin: Api) -> No
     assert admin.patch(plane, {"status": {"dataClusters": 5}}, "/status").accepted
     change = {"vectors": vectors(), "postgres": {"adminSecretRef": {"name": "renewed"}, "warmDatabases": 9}}
     assert admin.patch(plane, {"spec": change}).accepted
+
+
+CRD = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/dataclusters.bulkhead.dev"
+
+
+def test_a_list_of_reserved_names_that_grows_locks_up_nothing(admin: Api) -> None:
+    """A name can not be changed, so one that exists must go on taking writes, or it could not even be deleted."""
+    cluster = data_cluster("elder")
+    assert admin.create(cluster).accepted
+    text = json.dumps(admin.send("GET", CRD).body)
+    grown = json.loads(text.replace(json.dumps('"admin",')[1:-1], json.dumps('"admin", "elder", "younger",')[1:-1]))
+    assert admin.send("PUT", CRD, grown).accepted
+    deadline = time.monotonic() + 30
+    while admin.create(data_cluster("younger"), dry_run=True).accepted:
+        assert time.monotonic() < deadline, "the new list is not in force"
+    assert admin.patch(cluster, {"status": {"phase": "Active"}}, "/status").accepted
+    assert admin.patch(cluster, {"spec": {"suspended": True}}).accepted
+    assert admin.delete(cluster).accepted
 
 
 # -- what people see ---------------------------------------------------------------------------------------------------
