@@ -11,7 +11,7 @@ import pytest
 
 from hack.plane.process import Launch, ProcessError, Server, Warden, tail
 from hack.plane.warden import descendants, parent_of
-from tests.unit.hack.waiting import until
+from tests.unit.hack.waiting import has_ended, started, until
 
 REPOSITORY = Path(__file__).parents[3]
 
@@ -147,37 +147,26 @@ from hack.plane.warden import descendants
 
 async def main(folder):
     async with Warden.running(folder / "warden.log", remove=folder) as warden:
-        script = "setsid sleep 60 & touch begun; wait"
-        process = await warden.spawn(Launch(["/bin/sh", "-c", script], folder / "log", cwd=folder))
-        while not (folder / "begun").exists():
+        process = await warden.spawn(Launch(["/bin/sh", "-c", "setsid sleep 60 & wait"], folder / "log"))
+        while not (below := descendants(process.pid)):
             await asyncio.sleep(0.01)
-        print(json.dumps([warden.pid, process.pid, *descendants(process.pid)]), flush=True)
+        print(json.dumps([warden.pid, process.pid, *below]), flush=True)
         await asyncio.Event().wait()
 
 asyncio.run(main(pathlib.Path(sys.argv[1])))
 """
 
 
-def parent_of_a_warden(folder: Path) -> "subprocess.Popen[bytes]":
-    return subprocess.Popen(
-        [sys.executable, "-c", PARENT, str(folder)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        cwd=REPOSITORY,
-        start_new_session=True,
-    )
-
-
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 async def test_nothing_is_left_when_the_parent_is_ended_by(number: signal.Signals, tmp_path: Path) -> None:
     folder = tmp_path / "plane"
     folder.mkdir()
-    with parent_of_a_warden(folder) as parent:
+    with started([sys.executable, "-c", PARENT, str(folder)], REPOSITORY, subprocess.PIPE) as parent:
         assert parent.stdout is not None
         pids: list[int] = json.loads(parent.stdout.readline())
-        assert len(pids) == 3
         assert all(alive(pid) for pid in pids)
         os.killpg(parent.pid, number)
+        assert await has_ended(parent)
     assert await until(lambda: not any(alive(pid) for pid in pids))
     assert not folder.exists()
 
