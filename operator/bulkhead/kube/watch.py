@@ -3,6 +3,10 @@
 Kopf runs in a thread and an event loop of its own. On its way out it cancels every task of its loop that is younger
 than itself, also the half-done steps of a reconcile; it takes the signals of the main thread; and it ends by itself,
 for instance after `etcdserver: leader changed`. In its own loop it can do all that, and be started again.
+
+That it ends is not left to it either. When one watch fails while another one waits for the head of its answer, Kopf
+cancels the other one together with its pause-waiter; it takes that for a pause, watches on, and Kopf waits for it for
+ever. So we wait for the first of the root tasks to end, and end the rest ourselves.
 """
 
 from __future__ import annotations
@@ -28,6 +32,8 @@ EventSink = Callable[[Resource, str | None, Json], None]
 
 _JOIN_SECONDS = 10.0
 _CLOSING_SECONDS = 0.1
+_ENDING_ROUNDS = 10
+_ENDING_ROUND_SECONDS = 0.7
 _ERROR_PAUSES = (1, 2, 4, 8)
 
 
@@ -92,11 +98,14 @@ class _Life:
 
     def live(self) -> None:
         """Body of the thread."""
+        # Not asyncio.run: that would wait without limit for tasks that do not end.
+        loop = asyncio.new_event_loop()
         try:
-            asyncio.run(self._operate())
+            loop.run_until_complete(self._operate())
         except Exception:
             logging.getLogger("kopf").exception("the watch of our own kinds failed")
         finally:
+            loop.close()
             self._at_home(self._mark_ended)
 
     def stop(self) -> None:
@@ -115,10 +124,12 @@ class _Life:
             return
         _quieten()
         try:
-            await kopf.operator(
+            tasks = await kopf.spawn_tasks(
                 registry=self._registry(), settings=self._watch.settings(), clusterwide=True, stop_flag=flag
             )
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
+            await _end_all_tasks()
             for session in self._sessions:
                 await session.close()
             # TLS connections of closed watches need a round trip more; the loop would be gone before.
@@ -163,6 +174,26 @@ class _Pauses:
 
     def __iter__(self) -> Iterator[float]:
         return (pause * (0.5 + self._jitter()) for pause in _ERROR_PAUSES)
+
+
+async def _end_all_tasks() -> None:
+    """End whatever runs in this loop, as far as a few rounds can."""
+    for _ in range(_ENDING_ROUNDS):
+        tasks = _tasks_to_end()
+        if not tasks:
+            return
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks, timeout=_ENDING_ROUND_SECONDS)
+    logging.getLogger("kopf").error("an ended watch leaves tasks behind: %d", len(_tasks_to_end()))
+
+
+def _tasks_to_end() -> set[asyncio.Task[Any]]:
+    """All but this one, and but the pause-waiters, which end with the watches that they belong to."""
+    current = asyncio.current_task()
+    return {
+        task for task in asyncio.all_tasks() if task is not current and not task.get_name().startswith("pause-waiter")
+    }
 
 
 def _quieten() -> None:

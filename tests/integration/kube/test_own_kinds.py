@@ -60,7 +60,10 @@ class Observer:
 
 
 @contextlib.asynccontextmanager
-async def observing(access: Access) -> AsyncIterator[Observer]:
+async def observing(
+    access: Access, *, relist_seconds: float = 600.0, grace_seconds: float = 60.0
+) -> AsyncIterator[Observer]:
+    """An observer for the time of the block; it may not be in sync yet."""
     changes: list[tuple[Resource, str]] = []
     changed = asyncio.Event()
     sessions: list[aiohttp.ClientSession] = []
@@ -86,7 +89,15 @@ async def observing(access: Access) -> AsyncIterator[Observer]:
         ObjectStore(DATA_CLUSTERS, DataCluster),
     )
     async with client_of(access) as client:
-        kinds = OwnKinds(client, stores, watch_for=watch_for, on_change=note, jitter=lambda: 0.5)
+        kinds = OwnKinds(
+            client,
+            stores,
+            watch_for=watch_for,
+            on_change=note,
+            jitter=lambda: 0.5,
+            relist_seconds=relist_seconds,
+            grace_seconds=grace_seconds,
+        )
         task = asyncio.create_task(kinds.run())
         try:
             yield Observer(client, kinds, tenants, changes, changed, sessions)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from tests.unit.runtime.virtual_time import in_virtual_time, now
 
 from bulkhead.runtime.gate import Breaker, BreakerOpen, Gate
+from tests.unit.runtime.virtual_time import in_virtual_time, now
 
 
 class DownError(Exception):

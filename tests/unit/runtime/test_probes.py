@@ -6,10 +6,10 @@ import asyncio
 
 import aiohttp
 import pytest
-from tests.unit.runtime.virtual_time import in_virtual_time
 
 from bulkhead.runtime.metrics import Metrics
 from bulkhead.runtime.probes import LoopCanary, Probes
+from tests.unit.runtime.virtual_time import in_virtual_time
 
 
 class Operator:

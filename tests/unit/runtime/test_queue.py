@@ -7,9 +7,9 @@ import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
-from tests.unit.runtime.virtual_time import in_virtual_time, now
 
 from bulkhead.runtime.queue import WorkQueue, retry_seconds
+from tests.unit.runtime.virtual_time import in_virtual_time, now
 
 
 class Bench:
