@@ -162,7 +162,9 @@ class Show:
 
 
 def table(outcomes: list[Outcome]) -> Table:
-    """One row per ordered pair, one column per engine: how many ways in were tried, and whether all came as they must."""
+    """One row per ordered pair, one column per engine: how many ways in were tried, and whether all came as they
+    must.
+    """
     drawn = Table("who", "on", *ENGINES.values())
     for attacker, victim, cells in matrix.table(outcomes):
         own = attacker == victim

@@ -38,10 +38,19 @@ class Installation:
     kubeconfig: Path
 
     def operator(
-        self, name: str = "operator", *, module: str = "bulkhead.cli.main", arguments: tuple[str, ...] = ()
+        self,
+        name: str = "operator",
+        *,
+        program: tuple[str, ...] = ("bulkhead.cli.main",),
+        arguments: tuple[str, ...] = (),
     ) -> "Operator":
-        """An operator, not started yet. Two of one installation need two names."""
-        made = Operator(self, name, module, arguments)
+        """An operator, not started yet. Two of one installation need two names.
+
+        Args:
+            program: module, and what it is told before the subcommand.
+            arguments: of the subcommand.
+        """
+        made = Operator(self, name, program, arguments)
         self.plane.servers.append(made)
         return made
 
@@ -139,13 +148,15 @@ class Operator(Server):
         url: of its probes and metrics.
     """
 
-    def __init__(self, installed: Installation, name: str, module: str, arguments: tuple[str, ...]) -> None:
+    def __init__(
+        self, installed: Installation, name: str, program: tuple[str, ...], arguments: tuple[str, ...]
+    ) -> None:
         site = installed.plane.site
         folder = site.folder(name)
         port = site.ports.reserve()
         self.url = f"http://{LOOPBACK}:{port}"
         argv = (
-            *(sys.executable, "-m", module, "operator", f"--namespace={NAMESPACE}"),
+            *(sys.executable, "-m", *program, "operator", f"--namespace={NAMESPACE}"),
             *(f"--probe-host={LOOPBACK}", f"--probe-port={port}", *arguments),
         )
         path = f"{REPOSITORY / 'operator'}:{REPOSITORY}"

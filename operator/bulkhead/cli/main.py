@@ -15,7 +15,7 @@ from bulkhead.kube.access import AccessError, find_access
 from bulkhead.runtime import telemetry
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None, seams: app.Seams | None = None) -> int:
     """Run what the command line asks for. Returns the exit status."""
     options = _parser().parse_args(arguments)
     telemetry.configure(options.log_level, sys.stdout)
@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         drift_seconds=options.drift_seconds,
     )
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(app.run(access, settings))
+        runner.run(app.run(access, settings, seams))
     return 0
 
 

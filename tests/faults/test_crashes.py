@@ -1,0 +1,158 @@
+"""The operator is killed before and after every change that it makes, and ends where an undisturbed one ends."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+import pytest
+
+from bulkhead.kube.access import from_kubeconfig
+from bulkhead.kube.errors import NotFound
+from bulkhead.kube.resources import LEASES, TENANTS
+from hack.plane.installation import NAMESPACE, Operator
+from hack.plane.plane import Part, Plane, PlaneOptions
+from tests.faults.end_state import end_state
+from tests.faults.reaper import reaping
+from tests.world import World, eventually
+
+STRIDE = int(os.environ.get("BULKHEAD_FAULT_STRIDE", "1"))
+"""Every n-th change; 1 is the whole proof."""
+QUIET_SECONDS = float(os.environ.get("BULKHEAD_QUIET_SECONDS", "30"))
+
+
+SETTLED_SECONDS = 1.0
+
+
+@dataclass(slots=True)
+class Stage:
+    """A world whose operators come and go."""
+
+    world: World
+    running: Operator | None = None
+    count: int = 0
+
+    async def run(self, die: str = "") -> Operator:
+        """Start another operator in place of the one before; with `die`, one that dies at that change."""
+        await self.stop()
+        self.count += 1
+        program = ("tests.faults.dying_operator", f"--die={die}") if die else ("bulkhead.cli.main",)
+        operator = self.world.installed.operator(
+            f"operator-{self.count}", program=program, arguments=("--drift-seconds=3600",)
+        )
+        await operator.start()
+        self.running = operator
+        return operator
+
+    async def stop(self) -> None:
+        """End the operator that runs, and its Lease: nobody waits for it to run out."""
+        if self.running is not None and self.running.running:
+            await self.running.kill()
+        self.running = None
+        with contextlib.suppress(NotFound):
+            await self.world.kube.delete(LEASES, "bulkhead-operator", NAMESPACE)
+
+    async def changes(self) -> int:
+        """Changes that the running operator has made."""
+        assert self.running is not None
+        async with aiohttp.ClientSession() as session, session.get(f"{self.running.url}/metrics") as response:
+            lines = (await response.text()).splitlines()
+        return sum(int(float(line.rsplit(" ", 1)[1])) for line in lines if line.startswith("bulkhead_mutations_total{"))
+
+    async def quiet(self, seconds: float) -> int:
+        """Wait until nothing was changed for so long; returns the changes made by then."""
+        last, since = await self.changes(), asyncio.get_running_loop().time()
+        async with asyncio.timeout(seconds + 30):
+            while asyncio.get_running_loop().time() - since < seconds:
+                await asyncio.sleep(0.1)
+                if (now := await self.changes()) != last:
+                    last, since = now, asyncio.get_running_loop().time()
+        return last
+
+    async def dead(self) -> str:
+        """Wait until the operator has died; returns what it said about it."""
+        assert self.running is not None
+        operator = self.running
+
+        async def has_died() -> bool:
+            return not operator.running
+
+        await eventually(has_died)
+        return next((line for line in operator.log_file.read_text().splitlines() if line.startswith("dying ")), "")
+
+    async def provision(self, slug: str) -> None:
+        await self.world.tenant(slug)
+
+    async def uid(self, slug: str) -> str:
+        return str((await self.world.data_cluster(slug))["metadata"]["uid"])
+
+    async def state(self, slug: str) -> Any:
+        return await end_state(self.world, slug, await self.uid(slug))
+
+
+@pytest.fixture(scope="module")
+async def stage() -> AsyncIterator[Stage]:
+    """A plane of its own, without warm databases: what the plane itself prepares meanwhile would be counted too."""
+    options = PlaneOptions(fsync=False, parts=frozenset(Part) - {Part.WORKLOADS})
+    async with Plane.start(options) as plane, World.on(plane) as world:
+        await world.plane_ready()
+        await world.operator.kill()
+        await plane.kubectl(
+            "patch", "dp", "default", "--type=merge", "-p", '{"spec": {"postgres": {"warmDatabases": 0}}}'
+        )
+        await plane.controller_manager.stop()
+        access = from_kubeconfig([plane.kubeconfig])
+        async with access.open_session() as session, reaping(world.kube, session, access.server):
+            stage = Stage(world)
+            await stage.run()
+            await stage.quiet(SETTLED_SECONDS)
+            yield stage
+            await stage.stop()
+
+
+async def test_every_crash_while_provisioning_and_deleting_leads_to_the_undisturbed_end(stage: Stage) -> None:
+    await stage.run()
+    before = await stage.quiet(SETTLED_SECONDS)
+    await stage.provision("reference")
+    await stage.world.ready("reference")
+    provisioning = await stage.quiet(SETTLED_SECONDS) - before
+    reference = await stage.state("reference")
+    reference_uid = await stage.uid("reference")
+    await stage.world.remove_tenants("reference")
+    deleting = await stage.quiet(SETTLED_SECONDS) - before - provisioning
+    nothing = await end_state(stage.world, "reference", reference_uid)
+    assert provisioning > 20, "a tenant is more changes than that: the seam was gone around"
+
+    for number, die in enumerate(moments(provisioning)):
+        slug = f"crash{number}"
+        await stage.run(die)
+        await stage.provision(slug)
+        said = await stage.dead()
+        await stage.run()
+        await stage.world.ready(slug)
+        assert await stage.state(slug) == reference, said
+
+    for number, die in enumerate(moments(deleting)):
+        slug = f"crash{number % len(list(moments(provisioning)))}"
+        uid = await stage.uid(slug)
+        await stage.run(die)
+        await stage.world.delete(TENANTS, slug)
+        said = await stage.dead()
+        await stage.run()
+        await stage.world.gone(TENANTS, slug)
+        assert await end_state(stage.world, slug, uid) == nothing, said
+
+    before = await stage.changes()
+    assert await stage.quiet(QUIET_SECONDS) == before
+
+
+def moments(changes: int) -> Iterator[str]:
+    """Before and after every change, or every n-th."""
+    for number in range(1, changes + 1, STRIDE):
+        yield f"before:{number}"
+        yield f"after:{number}"
