@@ -173,6 +173,10 @@ def test_a_cut_revokes_every_token_and_leaves_the_data() -> None:
     assert decide(gen.request(access=Access.CUT), seen) == Do((Register(gen.entry()),))
 
 
+def test_a_cut_wants_no_subject_alive() -> None:
+    assert rules.wanted_of(gen.request(access=Access.CUT)).tokens == ()
+
+
 def test_a_cut_that_is_done_asks_for_nothing() -> None:
     seen = gen.seen(gen.collection(), gen.entry())
     assert decide(gen.request(access=Access.CUT), seen) == Do(())
