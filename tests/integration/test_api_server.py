@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from http.client import HTTPSConnection
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import msgspec
@@ -19,7 +19,7 @@ import pytest
 import pytest_asyncio
 import yaml
 import yarl
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, assume, given, settings
 from hypothesis import strategies as st
 
 from bulkhead.api import labels
@@ -28,9 +28,11 @@ from bulkhead.api.data_plane import DataPlane
 from bulkhead.api.duration import seconds
 from bulkhead.api.meta import API_VERSION, Struct
 from bulkhead.api.names import slug_problem
-from bulkhead.api.plan import Plan
+from bulkhead.api.plan import Compute, Plan
 from bulkhead.api.quantity import size_in_bytes
 from bulkhead.api.tenant import Tenant
+from bulkhead.reconcile.children import Owner, contents
+from bulkhead.reconcile.tenant import Create, decide, listed
 from hack.plane.plane import Part, Plane, PlaneOptions
 from tests.unit.api import gen
 
@@ -40,6 +42,9 @@ KINDS: dict[str, type[Struct]] = {"DataPlane": DataPlane, "Plan": Plan, "Tenant"
 UID = "3f9a1c2e-0000-4000-8000-000000000001"
 
 Json = dict[str, Any]
+S = TypeVar("S", bound=Struct)
+# Whole specs shrink for minutes, and the message names the field anyway.
+UNSHRUNK = (Phase.explicit, Phase.reuse, Phase.generate)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +105,7 @@ PATHS = {
     "Secret": "/api/v1/namespaces/{}/secrets",
     "Service": "/api/v1/namespaces/{}/services",
     "Pod": "/api/v1/namespaces/{}/pods",
+    "LimitRange": "/api/v1/namespaces/{}/limitranges",
     "ResourceQuota": "/api/v1/namespaces/{}/resourcequotas",
     "NetworkPolicy": "/apis/networking.k8s.io/v1/namespaces/{}/networkpolicies",
     "Ingress": "/apis/networking.k8s.io/v1/namespaces/{}/ingresses",
@@ -489,12 +495,7 @@ def specs(draw: st.DrawFn, kind: str) -> Json:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@settings(
-    deadline=None,
-    max_examples=150,
-    suppress_health_check=list(HealthCheck),
-    phases=(Phase.explicit, Phase.reuse, Phase.generate),
-)
+@settings(deadline=None, max_examples=150, suppress_health_check=list(HealthCheck), phases=UNSHRUNK)
 @given(data=st.data())
 def test_what_the_api_server_accepts_decodes_as_it_was_meant(
     line: HTTPSConnection, kind: str, data: st.DataObject
@@ -508,6 +509,41 @@ def test_what_the_api_server_accepts_decodes_as_it_was_meant(
     stored = msgspec.convert(answer.body, KINDS[kind])
     sent = msgspec.convert(without_nulls({**answer.body, "spec": spec}), KINDS[kind])
     assert stored == sent, "a default of the API server is not that of the struct"
+
+
+def consequences(found: Struct, namespace: str) -> list[Json]:
+    """What the operator would write to the API server because of `found`, beside ordinary objects of other kinds."""
+    owner = Owner(installation="test", uid=UID, slug="acme", tenant="acme", tenant_uid=UID, namespace=namespace)
+    cluster = found if isinstance(found, DataCluster) else decoded(data_cluster(), DataCluster)
+    plane = found if isinstance(found, DataPlane) else decoded(data_plane(postgres=postgres(), egress=ANY), DataPlane)
+    compute = found.spec.compute if isinstance(found, Plan) else Compute()
+    members = found.spec.members if isinstance(found, Tenant) else ()
+    rendered: list[Json] = msgspec.to_builtins(
+        [child.body for child in contents(owner, cluster, plane.spec, compute, members)]
+    )
+    actions = decide(found, {entry.name: None for entry in listed(found)}) if isinstance(found, Tenant) else []
+    return rendered + [data_cluster(each.name, **each.spec) for each in actions if isinstance(each, Create)]
+
+
+ANY = {"allow": ["0.0.0.0/0", "::/0"]}
+
+
+def decoded(manifest: Json, kind: type[S]) -> S:
+    return msgspec.convert({**manifest, "metadata": {**manifest["metadata"], "uid": UID}}, kind)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@settings(deadline=None, max_examples=60, suppress_health_check=list(HealthCheck), phases=UNSHRUNK)
+@given(data=st.data())
+def test_what_follows_from_an_accepted_spec_is_accepted_too(
+    line: HTTPSConnection, namespace: str, kind: str, data: st.DataObject
+) -> None:
+    admin = Api(line)
+    answer = admin.create(made(kind, "acme", data.draw(gen.specs_of(kind))), dry_run=True)
+    assume(answer.accepted)
+    for manifest in consequences(msgspec.convert(answer.body, KINDS[kind]), namespace):
+        follows = admin.create(manifest, dry_run=True)
+        assert follows.accepted or follows.code == 409, follows.message
 
 
 def without_nulls(value: Any) -> Any:
