@@ -28,11 +28,13 @@ def collection(server: Server, kind: str = "tenant") -> str:
 
 
 def revocable(server: Server) -> tuple[str, str, str]:
-    """A tenant's collection, the collection that its token hangs on, and the token."""
+    """A tenant's collection, the collection that its token hangs on, and the token, which has been used."""
     name, ledger = collection(server), collection(server, "ledger")
     server.ask("PUT", f"/collections/{ledger}/index?wait=true", {"field_name": "t", "field_schema": "keyword"}).expect()
     issue(server, ledger, name)
-    return name, ledger, tokens.for_collection(name, "prw", value_exists=tokens.value_exists(ledger, t=name))
+    token = tokens.for_collection(name, "prw", value_exists=tokens.value_exists(ledger, t=name))
+    assert count_points(server, name, token) == "200"
+    return name, ledger, token
 
 
 def issue(server: Server, ledger: str, value: str) -> None:
@@ -164,7 +166,6 @@ def test_a_token_of_the_former_owner_opens_a_collection_made_anew(server: Server
 
 def test_a_token_ends_at_once_with_its_point(server: Server) -> None:
     name, ledger, token = revocable(server)
-    assert count_points(server, name, token) == "200"
     revoke(server, ledger)
     assert count_points(server, name, token) == ENDED
 

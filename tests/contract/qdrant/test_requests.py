@@ -57,7 +57,8 @@ def test_a_body_that_does_not_say_what_it_is_is_refused(server: Server) -> None:
 
 def test_a_body_of_more_than_32_mebibytes_is_refused(server: Server) -> None:
     path = f"/collections/{filled(server)}/points/scroll"
-    assert server.send_raw("POST", path, b" " * TOO_MUCH, JSON).status == 400
+    padded = b'{"limit":1,"padding":"' + b" " * TOO_MUCH + b'"}'
+    assert server.send_raw("POST", path, padded, JSON).status == 400
 
 
 def test_unknown_members_of_a_condition_are_ignored(server: Server) -> None:
