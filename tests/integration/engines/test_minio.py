@@ -336,6 +336,16 @@ async def test_several_retired_generations_are_all_found(server: Server, driver:
     assert set(json.loads(admin(server).user_list())) == {gen.names().access_key(4)}
 
 
+async def test_a_generation_newer_than_the_record_knows_is_removed_and_cut_like_a_retired_one(
+    server: Server, driver: Driver
+) -> None:
+    newer = await driver.converge(driver.request(generations=(1, 2, 3)))
+    await driver.converge(gen.cut(driver.request()))
+    assert answer_to(lambda: put(client_of(server, newer), BUCKET)) == "InvalidAccessKeyId"
+    await driver.converge(driver.request())
+    assert set(json.loads(admin(server).user_list())) == {gen.names().access_key(1)}
+
+
 # -- cut ---------------------------------------------------------------------------------------------------------------
 
 

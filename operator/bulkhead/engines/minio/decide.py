@@ -75,7 +75,7 @@ def decide(request: Request, seen: Seen) -> Decision:
 def decide_removal(request: Request, seen: Seen) -> Do | EngineChanged:
     """The steps that erase what is ours. Access is cut first and looked at again, so that no upload that was under way
     escapes the list of those to abort. Raises ValueError for a request that is not `Access.CUT`: only with that are
-    all users and uploads looked up."""
+    uploads looked up."""
     if request.access is not Access.CUT:
         raise ValueError("removal needs a request with access cut")
     if changed := _changed(request, seen):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import re
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
 from typing import ClassVar
@@ -34,6 +34,9 @@ SEALED_THREADS = 1
 
 SECRET_BYTES = 30
 """Makes 40 characters of URL-safe Base64, as many as MinIO makes itself."""
+
+MOST_UNKNOWN = 100
+"""Users that one look finds beyond the newest one of the record."""
 
 _KEY = re.compile(r"[!-~]+")
 
@@ -114,10 +117,11 @@ class MinioEngine:
         info = await self._plain.call(doing, api.info)
         bucket = await self._bucket(api, names.bucket)
         found = await self._plain.call(f'looking at policy "{names.policy}"', api.policy, names.policy)
+        users = await self._users(api, request)
         if request.access is Access.OPEN:
-            return Seen(info.deployment_id, bucket, found, await self._users_expected(api, request))
+            return Seen(info.deployment_id, bucket, found, users)
         uploads = await self._plain.call(doing, api.uploads, names.bucket)
-        return Seen(info.deployment_id, bucket, found, await self._users_named(api, names), uploads)
+        return Seen(info.deployment_id, bucket, found, users, uploads)
 
     def decide(self, request: Request, seen: Seen) -> Decision:
         return decide(request, seen)
@@ -164,29 +168,32 @@ class MinioEngine:
         empty = stamp is None and await self._plain.call(doing, api.is_empty, name)
         return Bucket(stamp, quota, public, empty)
 
-    async def _users_expected(self, api: Api, request: Request) -> dict[str, User]:
-        """The users in force, and the retired ones before them. They are removed oldest first, so the first gap ends
-        the search."""
-        held = request.holding.credentials
-        users: dict[str, User] = {}
-        for generation in range(min((c.generation for c in held), default=1) - 1, 0, -1):
-            access_key = request.names.access_key(generation)
-            user = await self._user(api, access_key)
-            if user is None:
-                break
-            users = {access_key: user, **users}
-        for credential in held:
+    async def _users(self, api: Api, request: Request) -> dict[str, User]:
+        """The users in force and all that adjoin them: retired ones below, and above those of a record that was
+        restored from an older copy. Users come and go in the order of their generations, so the first gap ends a
+        search."""
+        held = {credential.generation: credential for credential in request.holding.credentials}
+        oldest, newest = min(held, default=1), max(held, default=0)
+        found = {
+            **await self._users_until_a_gap(api, request.names, range(oldest - 1, 0, -1)),
+            **await self._users_until_a_gap(api, request.names, range(newest + 1, newest + 1 + MOST_UNKNOWN)),
+        }
+        for generation, credential in held.items():
             user = await self._user(api, credential.identity)
             if user is not None:
-                differs = user.enabled and not await self._opens(api, credential, request.names.bucket)
-                users[credential.identity] = replace(user, secret_differs=differs)
-        return users
+                tried = user.enabled and request.access is Access.OPEN
+                differs = tried and not await self._opens(api, credential, request.names.bucket)
+                found[generation] = replace(user, secret_differs=differs)
+        return {request.names.access_key(generation): found[generation] for generation in sorted(found)}
 
-    async def _users_named(self, api: Api, names: PhysicalNames) -> dict[str, User]:
-        """Every user under our names, also one that the record does not know of."""
-        ours = re.compile(rf"{re.escape(names.access_key(0)[:-1])}([1-9][0-9]*)")
-        found = await self._sealed.call(f'looking for users of "{names.policy}"', api.users)
-        return {key: found[key] for key in sorted(found, key=len) if ours.fullmatch(key)}
+    async def _users_until_a_gap(self, api: Api, names: PhysicalNames, generations: Iterable[int]) -> dict[int, User]:
+        found: dict[int, User] = {}
+        for generation in generations:
+            user = await self._user(api, names.access_key(generation))
+            if user is None:
+                break
+            found[generation] = user
+        return found
 
     async def _user(self, api: Api, access_key: str) -> User | None:
         return await self._plain.call(f'looking at user "{access_key}"', api.user, access_key)

@@ -71,8 +71,7 @@ class Seen:
     bucket: Bucket | None
     policy: Policy | None
     users: Mapping[str, User] = field(default_factory=dict)
-    """By access key, oldest generation first. With access cut: every user under our names; else those in force, and
-    retired ones that are left."""
+    """By access key, oldest generation first: those in force, and others under our names that are left."""
     uploads: tuple[Upload, ...] = ()
     """Only looked at with access cut."""
 

@@ -283,6 +283,6 @@ def test_removal_writes_nothing_to_another_server() -> None:
     assert decide_removal(request, gen.seen()) == EngineChanged("deployment-0", gen.SERVER)
 
 
-def test_removal_with_access_open_would_overlook_users_and_is_refused() -> None:
+def test_removal_with_access_open_would_overlook_uploads_and_is_refused() -> None:
     with pytest.raises(ValueError, match="access cut"):
         decide_removal(gen.request(), gen.seen())
