@@ -12,7 +12,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Never
+from typing import Any
 
 import structlog
 
@@ -77,6 +77,8 @@ class LeaderElection:
         self._rival = ("", "")
         self._rival_seen_at = 0.0
         self._renewed_at: float | None = None
+        self._leaving = False
+        self._writing = asyncio.Lock()
 
     @property
     def leading(self) -> bool:
@@ -89,21 +91,27 @@ class LeaderElection:
             await self._sleep(self._timing.retry_every)
         _log.info("leading", lease=self._name, identity=self._identity)
 
-    async def hold(self, on_lost: Callable[[], None]) -> Never:
-        """Renew until we lead no longer; then call `on_lost`, before anything else runs, and raise LeadershipLost."""
+    async def hold(self, on_lost: Callable[[], None]) -> None:
+        """Renew until we lead no longer; then call `on_lost`, before anything else runs, and raise LeadershipLost.
+        Returns quietly where we gave the lease back ourselves."""
         pause = self._timing.renew_every
         while self.leading:
             await self._sleep(min(pause, self._remaining()))
             renewed = await self._attempt(min(self._timing.request, self._remaining()))
             pause = self._timing.renew_every if renewed else self._timing.retry_every
+        if self._leaving:
+            return
         on_lost()
         raise LeadershipLost(f"the lease {self._namespace}/{self._name} is no longer ours")
 
     async def release(self) -> None:
         """Give the lease back, so that the next one need not wait for it to run out. Never raises KubeError."""
-        if not self.leading or self._ours is None:
+        self._leaving = True
+        # A renewal under way would take it back.
+        async with self._writing:
+            lease, self._ours, self._renewed_at = self._ours, None, None
+        if lease is None:
             return
-        lease, self._ours, self._renewed_at = self._ours, None, None
         released = {**lease, "spec": {**lease["spec"], "holderIdentity": "", "leaseDurationSeconds": 1}}
         try:
             async with asyncio.timeout(self._timing.request):
@@ -113,6 +121,10 @@ class LeaderElection:
 
     async def _attempt(self, seconds: float) -> bool:
         """Try once to take or renew the lease."""
+        async with self._writing:
+            return not self._leaving and await self._take(seconds)
+
+    async def _take(self, seconds: float) -> bool:
         started = self._clock()
         try:
             async with asyncio.timeout(seconds):

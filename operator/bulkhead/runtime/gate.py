@@ -63,7 +63,7 @@ class Gate(Generic[K]):
     unavailable: what is raised when the engine does not answer
     limit: calls at once
     on_recovered: told which keys can go on
-    on_change: told why the engine is down, and with an empty text that it is back
+    on_change: told whether the engine is down, when that changes
     jitter: a random number in [0, 1)
     """
 
@@ -75,7 +75,7 @@ class Gate(Generic[K]):
         unavailable: type[Exception],
         limit: int,
         on_recovered: Callable[[Collection[K]], None],
-        on_change: Callable[[str], None],
+        on_change: Callable[[bool], None],
         jitter: Callable[[], float],
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
@@ -96,6 +96,11 @@ class Gate(Generic[K]):
     def is_open(self) -> bool:
         """Whether the engine is known to be down."""
         return self._breaker.is_open
+
+    @property
+    def why(self) -> str:
+        """What the engine failed with last; empty where it never did."""
+        return self._why
 
     @property
     def parked(self) -> int:
@@ -140,8 +145,8 @@ class Gate(Generic[K]):
             return
         self._breaker = self._breaker.failed()
         self._why = why
-        self._on_change(why)
         self._prober = asyncio.get_running_loop().create_task(self._probe(), name=f"prober of {self.target}")
+        self._on_change(self.is_open)
 
     async def _probe(self) -> None:
         await self._sleep(self._breaker.pause(self._jitter()))
@@ -149,8 +154,8 @@ class Gate(Generic[K]):
             self._breaker = self._breaker.ping_failed()
             await self._sleep(self._breaker.pause(self._jitter()))
         self._breaker = self._breaker.ping_succeeded()
-        self._on_change("")
         self._release()
+        self._on_change(self.is_open)
 
     async def _answers(self) -> bool:
         try:

@@ -205,6 +205,29 @@ async def test_who_gave_it_back_no_longer_leads() -> None:
 
 
 @in_virtual_time
+async def test_giving_it_back_is_no_loss() -> None:
+    election = await leader(LeaseServer())
+    lost: list[float] = []
+    holding = asyncio.create_task(election.hold(lambda: lost.append(now())))
+    await asyncio.sleep(1)
+    await election.release()
+    await holding
+    assert lost == []
+
+
+@in_virtual_time
+async def test_a_renewal_that_is_under_way_does_not_take_back_what_is_given_back() -> None:
+    server, link = LeaseServer(), Link()
+    election = await leader(server, link=link)
+    loss = Loss(election)
+    link.delay = 2.0
+    await asyncio.sleep(5)
+    await election.release()
+    await asyncio.sleep(30)
+    assert (server.spec["holderIdentity"], loss.at) == ("", None)
+
+
+@in_virtual_time
 async def test_a_lease_that_is_not_ours_is_not_given_back() -> None:
     server = LeaseServer()
     await leader(server)

@@ -21,11 +21,12 @@ class Engine:
         self.down = False
         self.calls = 0
         self.pings: list[float] = []
-        self.changes: list[str] = []
+        self.changes: list[bool] = []
         self.recovered: list[str] = []
         self.ping_raises: Exception | None = None
         self.ping_takes = 0.0
         self.back = asyncio.Event()
+        self.observer_raises: Exception | None = None
         self.gate: Gate[str] = Gate(
             "postgres",
             ping=self._ping,
@@ -51,9 +52,11 @@ class Engine:
             raise DownError("connection refused")
         return "done"
 
-    def _note(self, why: str) -> None:
-        self.changes.append(why)
-        if not why:
+    def _note(self, down: bool) -> None:  # noqa: FBT001 - shape of the gate's observer
+        self.changes.append(down)
+        if self.observer_raises:
+            raise self.observer_raises
+        if not down:
             self.back.set()
 
     async def _ping(self) -> None:
@@ -146,7 +149,28 @@ async def test_going_down_and_coming_back_are_told_once_each() -> None:
     await asyncio.sleep(5)
     engine.down = False
     await asyncio.sleep(10)
-    assert engine.changes == ["connection refused", ""]
+    assert engine.changes == [True, False]
+
+
+@in_virtual_time
+async def test_what_it_failed_with_can_be_asked() -> None:
+    engine = Engine()
+    await engine.fail()
+    assert engine.gate.why == "connection refused"
+    await engine.gate.close()
+
+
+@in_virtual_time
+async def test_an_observer_that_fails_does_not_keep_the_engine_down() -> None:
+    engine = Engine()
+    engine.observer_raises = ValueError("a bug in the observer")
+    engine.down = True
+    with pytest.raises(ValueError, match="observer"):
+        await engine.call()
+    engine.down, engine.observer_raises = False, None
+    engine.gate.park("acme")
+    await asyncio.sleep(5)
+    assert (engine.gate.is_open, engine.recovered) == (False, ["acme"])
 
 
 @in_virtual_time
