@@ -8,6 +8,7 @@ from hack.plane.emulators.qdrant.auth import Scalar
 from hack.plane.emulators.qdrant.errors import already_exists, bad_input, no_such_collection, not_found
 from hack.plane.emulators.qdrant.names import require_storable
 from hack.plane.emulators.qdrant.payloads import Json, ValueIndex
+from hack.plane.emulators.qdrant.settings import named_vectors
 from hack.plane.emulators.qdrant.store import Store, StoredPoint
 from hack.plane.emulators.qdrant.strict_mode import Sizes, StrictMode
 
@@ -38,8 +39,7 @@ class Collection:
     @property
     def vector_params(self) -> dict[str, Json]:
         """The dense vectors by name; "" is the unnamed one."""
-        vectors = self.config["params"]["vectors"]
-        return {"": vectors} if "size" in vectors else vectors
+        return named_vectors(self.config["params"])
 
     @property
     def sparse_params(self) -> dict[str, Json]:

@@ -151,9 +151,10 @@ class Collections:
         call.access.require(call.collection, Need.WRITE | Need.EXTRAS)
         collection = self._catalog.get(call.collection)
         params = settings.without_vector(collection.config["params"], call.path[1])
-        # The points first: a crash in between leaves a vector that no point has, never one that nothing describes.
-        collection.forget_vector(call.path[1])
-        self._set_params(collection, params)
+        if params != collection.config["params"]:
+            # The points first: a crash in between leaves a vector that no point has, never one that nothing describes.
+            collection.forget_vector(call.path[1])
+            self._set_params(collection, params)
         return changed(collection, wait=call.flag("wait"))
 
     def optimizations(self, call: Call) -> Json:

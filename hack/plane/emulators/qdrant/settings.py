@@ -127,7 +127,7 @@ VECTOR = {
     "datatype": STRING,
     "multivector_config": MAP,
 }
-UPDATABLE_VECTOR = {"hnsw_config", "quantization_config", "on_disk"}
+UPDATABLE_VECTOR = {"hnsw_config": MAP, "quantization_config": MAP, "on_disk": BOOLEAN}
 SPARSE = {"index": MAP, "modifier": STRING}
 
 DEFAULTS: Mapping[str, Any] = {
@@ -185,8 +185,9 @@ def patched(config: Json, body: Body) -> Json:
     config = deepcopy(config)
     config["params"] |= params
     _merge_sections(config, asked)
-    _patch_vectors(config["params"], _known_map(body, "vectors"))
-    _patch_sparse_vectors(config["params"], _known_map(body, "sparse_vectors"))
+    dense, sparse = _vector_changes(body)
+    _patch_vectors(named_vectors(config["params"]), dense)
+    _patch_vectors(config["params"].get("sparse_vectors", {}), sparse)
     if "metadata" in asked:
         config["metadata"] = _merged_metadata(config.get("metadata"), asked["metadata"])
     return config
@@ -195,6 +196,7 @@ def patched(config: Json, body: Body) -> Json:
 def checked_update(body: Body) -> None:
     """Raises what is wrong with an update whatever collection it is for: before anybody asks who may update it."""
     _require_ranges(_sections(body), _patched_params(body))
+    _vector_changes(body)
 
 
 def vector_config(body: Body) -> tuple[str, Json]:
@@ -211,7 +213,7 @@ def vector_config(body: Body) -> tuple[str, Json]:
 
 def with_vector(params: Json, name: str, kind: str, wanted: Json) -> Json:
     """`params` of a collection with one more named vector. The same vector twice is no change."""
-    dense = {"": params["vectors"]} if "size" in params["vectors"] else dict(params["vectors"])
+    dense = dict(named_vectors(params))
     sparse = dict(params.get("sparse_vectors") or {})
     existing, others = (dense, sparse) if kind == "dense" else (sparse, dense)
     if name in existing:
@@ -232,6 +234,12 @@ def without_vector(params: Json, name: str) -> Json:
     return params | {"vectors": dense} | ({"sparse_vectors": sparse} if "sparse_vectors" in params else {})
 
 
+def named_vectors(params: Json) -> Json:
+    """The dense vectors of `params` by name; "" is the unnamed one."""
+    vectors: Json = params["vectors"]
+    return {"": vectors} if "size" in vectors else vectors
+
+
 def _unchanged(params: Json, name: str, kind: str, existing: Json, wanted: Json) -> Json:
     compared = ("size", "distance", "multivector_config", "datatype") if kind == "dense" else ("modifier",)
     if any(existing.get(member) != wanted.get(member) for member in compared):
@@ -246,6 +254,9 @@ def _sections(body: Body) -> Json:
     for given, value in body.fields.items():
         name = OTHER_NAMES.get(given, given)
         if value is None:
+            continue
+        if name == "quantization_config" and value == "Disabled":
+            asked[name] = None
             continue
         if name in {*SECTIONS, "metadata", "quantization_config"} and not isinstance(value, dict):
             raise body.wrong_type(given, value, "a map" if name == "metadata" else f"struct {name}")
@@ -307,11 +318,7 @@ def _vector(body: Body, given: Json) -> Json:
 
 
 def _sparse_vectors(body: Body) -> Json:
-    given = _known_map(body, "sparse_vectors")
-    for params in given.values():
-        if not isinstance(params, dict | None):
-            raise body.wrong_type("sparse_vectors", params, "struct SparseVectorParams")
-    return {name: _sparse_vector(body, params or {}) for name, params in given.items()}
+    return {name: _sparse_vector(body, params) for name, params in _maps(body, "sparse_vectors").items()}
 
 
 def _sparse_vector(body: Body, given: Json) -> Json:
@@ -321,13 +328,26 @@ def _sparse_vector(body: Body, given: Json) -> Json:
     return params
 
 
-def _known_map(body: Body, name: str) -> Json:
+def _vector_changes(body: Body) -> tuple[Json, Json]:
+    """What an update changes of dense and of sparse vectors, by name."""
+    dense = {
+        name: _picked(body, change, UPDATABLE_VECTOR, where="vectors")
+        for name, change in _maps(body, "vectors").items()
+    }
+    return dense, _sparse_vectors(body)
+
+
+def _maps(body: Body, name: str) -> dict[str, Json]:
+    """A member that maps names to maps, for which a null may stand."""
     given = body.fields.get(name)
     if given is None:
         return {}
     if not isinstance(given, dict):
         raise body.wrong_type(name, given, "a map")
-    return given
+    for value in given.values():
+        if not isinstance(value, dict | None):
+            raise body.wrong_type(name, value, "a map")
+    return {key: value or {} for key, value in given.items()}
 
 
 def _require_ranges(asked: Json, params: Json) -> None:
@@ -371,20 +391,11 @@ def _merge_sections(config: Json, asked: Json) -> None:
         config["strict_mode_config"] = config.get("strict_mode_config", {}) | asked["strict_mode_config"]
 
 
-def _patch_vectors(params: Json, changes: Json) -> None:
-    dense = {"": params["vectors"]} if "size" in params["vectors"] else params["vectors"]
+def _patch_vectors(vectors: Json, changes: Json) -> None:
     for name, change in changes.items():
-        if name not in dense:
+        if name not in vectors:
             raise bad_input(f"Not existing vector name error: {name}")
-        dense[name] |= {key: value for key, value in (change or {}).items() if key in UPDATABLE_VECTOR}
-
-
-def _patch_sparse_vectors(params: Json, changes: Json) -> None:
-    sparse = params.get("sparse_vectors") or {}
-    for name, change in changes.items():
-        if name not in sparse:
-            raise bad_input(f"Not existing vector name error: {name}")
-        sparse[name] |= {key: value for key, value in (change or {}).items() if key in SPARSE}
+        vectors[name] |= change
 
 
 def _merged_metadata(current: Json | None, change: Json) -> Json:

@@ -19,6 +19,7 @@ from hack.plane.emulators.qdrant.errors import ApiError, bad_input, bad_request,
 from hack.plane.emulators.qdrant.names import require_new_collection_name
 from hack.plane.emulators.qdrant.payloads import Json
 from hack.plane.emulators.qdrant.routing import Router
+from hack.plane.emulators.qdrant.settings import named_vectors
 
 ONLY_SHARD = "0"
 
@@ -188,10 +189,11 @@ class Snapshots:
         if not self._catalog.exists(name):
             self._catalog.create(name, content.config, content.schema)
         collection = self._catalog.get(name)
-        if collection.vector_params != _vector_params(content.config):
+        vectors = named_vectors(content.config["params"])
+        if collection.vector_params != vectors:
             raise bad_input(
                 "Snapshot is not compatible with existing collection: "
-                f"Collection vectors: {collection.vector_params} Snapshot Vectors: {_vector_params(content.config)}"
+                f"Collection vectors: {collection.vector_params} Snapshot Vectors: {vectors}"
             )
         collection.schema = content.schema
         self._catalog.save(collection)
@@ -231,11 +233,6 @@ def _plain_text() -> Iterator[None]:
 
 def _content(collection: Collection) -> bytes:
     return Content(collection.config, collection.schema, collection.stored_points()).packed()
-
-
-def _vector_params(config: Json) -> Json:
-    vectors: Json = config["params"]["vectors"]
-    return {"": vectors} if "size" in vectors else vectors
 
 
 def _binary(content: bytes) -> Response:
