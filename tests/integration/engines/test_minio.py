@@ -18,7 +18,7 @@ from minio.versioningconfig import VersioningConfig
 
 from bulkhead.engines.contract import Conflict, DataMissing, EngineChanged, Request
 from bulkhead.engines.errors import Refused, Unavailable
-from bulkhead.engines.minio.steps import CreateUser, MinioStep
+from bulkhead.engines.minio.steps import CreateUser, MinioStep, RemoveUser
 from hack.plane.minio import Minio as Server
 from tests.integration.engines.minio_server import (
     Driver,
@@ -334,6 +334,13 @@ async def test_several_retired_generations_are_all_found(server: Server, driver:
     await driver.converge(driver.request(generations=(1, 2, 3)))
     await driver.converge(driver.request(generations=(4,)))
     assert set(json.loads(admin(server).user_list())) == {gen.names().access_key(4)}
+
+
+async def test_left_over_users_go_from_the_outside_in_so_that_a_crash_hides_none(driver: Driver) -> None:
+    await driver.converge(driver.request(generations=(1, 2, 3, 4, 5)))
+    steps = await driver.steps(driver.request(generations=(3,)))
+    removed = [step.access_key for step in steps if isinstance(step, RemoveUser)]
+    assert removed == [gen.names().access_key(generation) for generation in (1, 2, 5, 4)]
 
 
 async def test_a_generation_newer_than_the_record_knows_is_removed_and_cut_like_a_retired_one(

@@ -129,8 +129,8 @@ class MinioEngine:
     def decide_removal(self, request: Request, seen: Seen) -> Do | EngineChanged:
         """As in the contract; `request` and `seen` are those of `Access.CUT`.
 
-        An upload begun before the server's last restart is not seen unless it goes on after it. It stays until the
-        server drops it (`api stale_uploads_expiry`, a day unless set otherwise) and opens to nobody: see `policy.py`.
+        An upload begun before the server's last restart is not seen. It stays until the server drops it (`api
+        stale_uploads_expiry`, a day unless set otherwise) and opens to nobody meanwhile: see `policy.py`.
         """
         return decide_removal(request, seen)
 
@@ -169,30 +169,30 @@ class MinioEngine:
         return Bucket(stamp, quota, public, empty)
 
     async def _users(self, api: Api, request: Request) -> dict[str, User]:
-        """The users in force and all that adjoin them: retired ones below, and above those of a record that was
-        restored from an older copy. Users come and go in the order of their generations, so the first gap ends a
-        search."""
+        """The users in force and all that adjoin them: retired ones below, and above those that the record does not
+        know of because it was restored from an older copy. The farthest come first and so are removed first: what a
+        crash leaves still adjoins."""
         held = {credential.generation: credential for credential in request.holding.credentials}
         oldest, newest = min(held, default=1), max(held, default=0)
-        found = {
-            **await self._users_until_a_gap(api, request.names, range(oldest - 1, 0, -1)),
-            **await self._users_until_a_gap(api, request.names, range(newest + 1, newest + 1 + MOST_UNKNOWN)),
-        }
-        for generation, credential in held.items():
+        below = await self._adjoining(api, request.names, range(oldest - 1, 0, -1))
+        above = await self._adjoining(api, request.names, range(newest + 1, newest + 1 + MOST_UNKNOWN))
+        users = dict((*reversed(below), *reversed(above)))
+        for credential in held.values():
             user = await self._user(api, credential.identity)
             if user is not None:
                 tried = user.enabled and request.access is Access.OPEN
                 differs = tried and not await self._opens(api, credential, request.names.bucket)
-                found[generation] = replace(user, secret_differs=differs)
-        return {request.names.access_key(generation): found[generation] for generation in sorted(found)}
+                users[credential.identity] = replace(user, secret_differs=differs)
+        return users
 
-    async def _users_until_a_gap(self, api: Api, names: PhysicalNames, generations: Iterable[int]) -> dict[int, User]:
-        found: dict[int, User] = {}
-        for generation in generations:
-            user = await self._user(api, names.access_key(generation))
+    async def _adjoining(self, api: Api, names: PhysicalNames, generations: Iterable[int]) -> list[tuple[str, User]]:
+        """Users of these generations, until one is missing."""
+        found: list[tuple[str, User]] = []
+        for access_key in map(names.access_key, generations):
+            user = await self._user(api, access_key)
             if user is None:
                 break
-            found[generation] = user
+            found.append((access_key, user))
         return found
 
     async def _user(self, api: Api, access_key: str) -> User | None:

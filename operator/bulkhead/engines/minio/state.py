@@ -71,7 +71,7 @@ class Seen:
     bucket: Bucket | None
     policy: Policy | None
     users: Mapping[str, User] = field(default_factory=dict)
-    """By access key, oldest generation first: those in force, and others under our names that are left."""
+    """By access key: those in force, and before them others under our names, in the order in which they are removed."""
     uploads: tuple[Upload, ...] = ()
     """Only looked at with access cut."""
 
