@@ -70,7 +70,8 @@ class World:
             try:
                 yield cls(plane, installed, operator, kube)
             finally:
-                await operator.stop()
+                if operator.running:
+                    await operator.stop()
 
     # -- what a user does ----------------------------------------------------------------------------------------------
     async def apply(self, kind: str, name: str, spec: Mapping[str, Any], **metadata: Any) -> None:

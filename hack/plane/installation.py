@@ -1,6 +1,5 @@
 """Bulkhead on a plane: manifests applied, engines declared, the operator run as a process under the role that ships."""
 
-import base64
 import json
 import sys
 from collections.abc import Iterator, Mapping
@@ -93,9 +92,8 @@ def secrets(plane: Plane, postgres_operator: tuple[str, str] | None = None) -> I
 
 def secret(name: str, values: Mapping[str, str]) -> dict[str, Any]:
     """A Secret of the operator's namespace."""
-    data = {key: base64.b64encode(value.encode()).decode() for key, value in values.items()}
     metadata = {"name": name, "namespace": NAMESPACE}
-    return {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "data": data}
+    return {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": dict(values)}
 
 
 def plan(name: str = "basic", **spec: Any) -> dict[str, Any]:

@@ -97,12 +97,48 @@ class Settings:
     """Time for running reconciles to end when asked to stop."""
 
 
+def utc_now() -> datetime:
+    """The wall clock."""
+    return datetime.now(UTC)
+
+
+def engine_of(name: EngineName, access: AdminAccess, installation: str) -> Engine[Any, Any]:  # noqa: ARG001 - a seam
+    """The driver of an endpoint. Another object store, say, is another case here and another package of engines."""
+    admin, ca = access.admin, access.ca_pem
+    match access.endpoint:
+        case PostgresEndpoint() as endpoint:
+            return PostgresEngine(
+                endpoint,
+                username=admin["username"],
+                password=admin["password"],
+                ca_pem=ca,
+                installation=installation,
+                randomness=secrets.token_bytes,
+                clock=utc_now,
+            )
+        case ObjectStoreEndpoint() as endpoint:
+            return MinioEngine(
+                endpoint,
+                admin["access-key"],
+                admin["secret-key"],
+                ca,
+                installation=installation,
+                randomness=secrets.token_bytes,
+            )
+        case VectorsEndpoint() as endpoint:
+            return QdrantEngine(endpoint, admin["api-key"], ca, installation=installation, clock=utc_now)
+        case SearchEndpoint() as endpoint:
+            return MeilisearchEngine(endpoint, admin["master-key"], ca, installation=installation)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Seams:
-    """What tests put in place of the world: a clock, and crashes between changes."""
+    """What tests and benchmarks put in place of the world."""
 
-    clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+    clock: Callable[[], datetime] = utc_now
     mutations: Callable[[Callable[[str, str, bool], None]], Mutations] = Mutations
+    """Crashes between changes."""
+    open_engine: Callable[[EngineName, AdminAccess, str], Engine[Any, Any]] = engine_of
 
 
 async def run(access: Access, settings: Settings, seams: Seams | None = None) -> None:
@@ -255,7 +291,7 @@ class Operator:
 
     # -- engines -------------------------------------------------------------------------------------------------------
     def _open_engine(self, plane: str, name: EngineName, access: AdminAccess) -> tuple[Engine[Any, Any], Gate[Key]]:
-        engine = _engine(access, self._installation, self._seams.clock)
+        engine = self._seams.open_engine(name, access, self._installation)
         gate: Gate[Key] = Gate(
             name.value,
             ping=engine.ping,
@@ -342,35 +378,6 @@ def _streams(kube: KubeClient, namespace: str, dispatcher: Dispatcher) -> list[M
     ]
     own = MetadataStream(kube, SECRETS, on_child=dispatcher.child_changed, jitter=random.random, namespace=namespace)
     return [*children, own]
-
-
-def _engine(access: AdminAccess, installation: str, clock: Callable[[], datetime]) -> Engine[Any, Any]:
-    """The driver of an endpoint. Another object store, say, is another case here and another package of engines."""
-    admin, ca = access.admin, access.ca_pem
-    match access.endpoint:
-        case PostgresEndpoint() as endpoint:
-            return PostgresEngine(
-                endpoint,
-                username=admin["username"],
-                password=admin["password"],
-                ca_pem=ca,
-                installation=installation,
-                randomness=secrets.token_bytes,
-                clock=clock,
-            )
-        case ObjectStoreEndpoint() as endpoint:
-            return MinioEngine(
-                endpoint,
-                admin["access-key"],
-                admin["secret-key"],
-                ca,
-                installation=installation,
-                randomness=secrets.token_bytes,
-            )
-        case VectorsEndpoint() as endpoint:
-            return QdrantEngine(endpoint, admin["api-key"], ca, installation=installation, clock=clock)
-        case SearchEndpoint() as endpoint:
-            return MeilisearchEngine(endpoint, admin["master-key"], ca, installation=installation)
 
 
 def _age(stream: MetadataStream) -> float:

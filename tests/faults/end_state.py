@@ -114,9 +114,13 @@ def _minio(world: World, slug: str) -> dict[str, Any]:
     users = json.loads(admin.user_list())
     return {
         "buckets": {name: dict(client.get_bucket_tags(name) or {}) for name in buckets},
-        "users": {key: value for key, value in users.items() if key.startswith(f"{slug}-")},
+        "users": {key: _without_times(value) for key, value in users.items() if key.startswith(f"{slug}-")},
         "policies": {key: value for key, value in json.loads(admin.policy_list()).items() if key == slug},
     }
+
+
+def _without_times(user: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in user.items() if key != "updatedAt"}
 
 
 async def _qdrant(world: World, slug: str, uid: str) -> dict[str, Any]:

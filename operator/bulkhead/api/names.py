@@ -42,6 +42,10 @@ class PhysicalNames(msgspec.Struct, frozen=True, kw_only=True):
     uid6: str
     """First 6 hex digits of the UID's hash: makes an access key unique for ever, even where a slug comes back."""
 
+    def listed(self, indexes: tuple[str, ...]) -> tuple[str, ...]:
+        """Physical names of these indexes, derived from the stem that was written down."""
+        return tuple(f"{self.database}_{index}" for index in indexes)
+
     def login(self, generation: int) -> str:
         """Login role of Postgres for a generation."""
         return f"{self.database}_{generation}"

@@ -19,11 +19,9 @@ from bulkhead.api.data_cluster import DataCluster, EgressRule
 from bulkhead.api.data_plane import DataPlaneSpec, EgressPolicy, NetworkPeer
 from bulkhead.api.plan import Compute
 from bulkhead.api.record import Record
+from bulkhead.api.scalars import CLOSED_RANGES
 from bulkhead.api.tenant import Member
 from bulkhead.kube.resources import LIMIT_RANGES, NAMESPACES, NETWORK_POLICIES, RESOURCE_QUOTAS, ROLE_BINDINGS, Resource
-
-CLOSED_RANGES = ("127.0.0.0/8", "169.254.0.0/16", "::1/128", "fe80::/10")
-"""Loopback and link-local (cloud metadata): no egress rule ever opens them."""
 
 DNS_PORTS = (53, 5353)
 """5353 is OpenShift's DNS pod; policies see ports after DNAT."""

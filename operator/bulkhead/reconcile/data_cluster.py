@@ -81,6 +81,7 @@ async def _wait(cluster: DataCluster, verdict: Verdict, deps: Deps) -> Outcome:
 async def _open_record(cluster: DataCluster, context: Context, deps: Deps) -> OpenRecord[Record]:
     """The record, with credentials in force for every engine in use. Not written yet."""
     opened = await deps.records.load(Record, cluster.metadata.uid) or deps.records.draft(_draft(cluster, context, deps))
+    opened.record = _with_listed_indexes(opened.record, cluster)
     for name, engine in _in_use(context).items():
         holding = _held(opened.record, name, engine, cluster, deps)
         opened.record = opened.record.with_holding(name, holding)
@@ -98,6 +99,18 @@ def _draft(cluster: DataCluster, context: Context, deps: Deps) -> Record:
         plane=context.plane.metadata.name,
         plane_uid=context.plane.metadata.uid,
         names=physical_names(cluster.metadata.name, uid, cluster.spec.search.indexes, opaque=context.opaque),
+    )
+
+
+def _with_listed_indexes(record: Record, cluster: DataCluster) -> Record:
+    """The record with names for indexes that the spec lists by now. They need a claim of their own; an index that the
+    spec no longer lists lives on as long as it is provisioned."""
+    listed = record.names.listed(cluster.spec.search.indexes)
+    if listed == record.names.indexes:
+        return record
+    named = msgspec.structs.replace(record, names=msgspec.structs.replace(record.names, indexes=listed))
+    return named.with_holding(
+        EngineName.SEARCH, msgspec.structs.replace(named.holding(EngineName.SEARCH), claimed_at="")
     )
 
 
@@ -150,7 +163,8 @@ def _outline(record: OpenRecord[Record]) -> Outline:
 
 # -- engines -----------------------------------------------------------------------------------------------------------
 def _in_use(context: Context) -> dict[EngineName, OpenEngine]:
-    return {name: e for name, e in context.open_plane.engines.items() if isinstance(e, OpenEngine)}
+    engines = context.open_plane.engines.items()
+    return {name: engine for name, engine in engines if isinstance(engine, OpenEngine) and not engine.barred}
 
 
 def request_of(cluster: DataCluster, context: Context, record: Record, name: EngineName) -> Request:
@@ -251,7 +265,8 @@ def _parts(context: Context, results: Mapping[EngineName, Result], inside: Verdi
     """A verdict for the namespace and for every engine that the plane offers."""
     parts = {ConditionType.NAMESPACE_READY: inside}
     for name, engine in context.open_plane.engines.items():
-        parts[ENGINE_CONDITIONS[name]] = engine if isinstance(engine, Verdict) else results[name].verdict
+        closed = engine if isinstance(engine, Verdict) else engine.barred
+        parts[ENGINE_CONDITIONS[name]] = closed or results[name].verdict
     return parts
 
 

@@ -174,15 +174,18 @@ async def _publish(plane: DataPlane, parts: Mapping[EngineName, Part], deps: Dep
 
 def _usable(part: Part) -> OpenEngine | Verdict:
     """An engine that is only down now stays in use once it was identified: its gate parks what needs it."""
-    if part.opened is not None and (part.verdict.good or part.opened.identity):
+    known = part.opened is not None and part.opened.identity
+    if part.opened is not None and (part.verdict.good or (known and part.verdict.reason is Reason.ENGINE_UNAVAILABLE)):
         return part.opened
+    if part.opened is not None and known and part.verdict.reason is Reason.ENGINE_INSECURE:
+        return replace(part.opened, barred=part.verdict)
     return part.verdict
 
 
 def _state(engine: OpenEngine | Verdict) -> str:
     if isinstance(engine, Verdict):
         return engine.reason.value
-    return f"{engine.fingerprint}/{engine.identity}"
+    return f"{engine.fingerprint}/{engine.identity}/{'barred' if engine.barred else 'in use'}"
 
 
 async def _write_status(

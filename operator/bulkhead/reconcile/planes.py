@@ -67,6 +67,8 @@ class OpenEngine:
     fingerprint: str
     identity: str = ""
     """Who the server was when it was last looked at; the record of each tenant holds the same."""
+    barred: Verdict | None = None
+    """Why nothing may be put on it (it is insecure), though what is there may still be cut and erased."""
 
 
 @dataclass(frozen=True, slots=True)

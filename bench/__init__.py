@@ -1,0 +1,1 @@
+"""What the operator costs, against the best bare script that makes the same objects."""
