@@ -194,6 +194,12 @@ class Operator:
             jitter=random.random,
         )
         self._planes = Planes(self._open_engine)
+        dispatcher = Dispatcher(
+            self._view,
+            settings.namespace,
+            self._queue.add,
+            lambda plane: self._queue.add_after(plane, PLANE_DELAY_SECONDS),
+        )
         self._reconciler = Reconciler(
             Deps(
                 installation=installation,
@@ -206,16 +212,11 @@ class Operator:
                 clock=seams.clock,
                 new_id=lambda: uuid.uuid4().hex,
                 enqueue=self._queue.add,
+                answered=dispatcher.answered,
             )
         )
         self._drift = DriftScan(
             self._view, self._planes, self._reconciler.suspect, cycles_per_sweep=settings.sweep_cycles
-        )
-        dispatcher = Dispatcher(
-            self._view,
-            settings.namespace,
-            self._queue.add,
-            lambda plane: self._queue.add_after(plane, PLANE_DELAY_SECONDS),
         )
         self._own_kinds = _own_kinds(kube, access, self._view, dispatcher)
         self._streams = _streams(kube, settings.namespace, dispatcher)

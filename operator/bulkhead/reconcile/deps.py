@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from bulkhead.kube.client import KubeClient
+from bulkhead.kube.resources import Resource
 from bulkhead.reconcile.key import Key
 from bulkhead.reconcile.planes import Planes
 from bulkhead.reconcile.records import Records
@@ -30,6 +32,8 @@ class Deps:
     new_id: Callable[[], str]
     enqueue: Callable[[Key], None]
     """Another object must look again."""
+    answered: Callable[[Resource, dict[str, Any]], None]
+    """Takes over the API server's answer to our own write of one of our kinds."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import structlog
 
@@ -44,6 +45,12 @@ class Dispatcher:
             self._enqueue(key.tenant(references.tenant))
             if before != after:
                 self._enqueue_later(key.data_plane(references.plane))
+
+    def answered(self, resource: Resource, answer: dict[str, Any]) -> None:
+        """Take over the answer to our own write, ahead of the watch. Its echo is no news then, so everybody whom it
+        concerns is told now."""
+        if self._view.store_of(resource).put(answer):
+            self.object_changed(resource, answer["metadata"]["name"])
 
     def child_changed(self, change: Change, child: ChildMeta) -> None:
         """An object that belongs to a DataCluster, or a Secret of our own namespace, was seen or went."""

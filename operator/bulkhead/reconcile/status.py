@@ -20,7 +20,7 @@ async def write(cluster: DataCluster, status: DataClusterStatus, deps: Deps) -> 
     if changes is None:
         return
     try:
-        deps.view.put(DATA_CLUSTERS, await deps.kube.patch_status(DATA_CLUSTERS, cluster.metadata.name, changes))
+        deps.answered(DATA_CLUSTERS, await deps.kube.patch_status(DATA_CLUSTERS, cluster.metadata.name, changes))
     except NotFound:
         return  # it went while we worked; its finalizer was not ours to keep
     _log_transitions(cluster, status)

@@ -125,9 +125,9 @@ async def _act(tenant: Tenant, action: Action, deps: Deps) -> str | None:
         match action:
             case Create(name, spec):
                 made = await deps.kube.create(DATA_CLUSTERS, _body(tenant, name, spec))
-                deps.view.put(DATA_CLUSTERS, made)
+                deps.answered(DATA_CLUSTERS, made)
             case Update(name, spec):
-                deps.view.put(DATA_CLUSTERS, await deps.kube.merge_patch(DATA_CLUSTERS, name, {"spec": dict(spec)}))
+                deps.answered(DATA_CLUSTERS, await deps.kube.merge_patch(DATA_CLUSTERS, name, {"spec": dict(spec)}))
             case Taken(name, owner):
                 return f'spec.dataClusters lists "{name}", a DataCluster of the Tenant "{owner}": choose another name'
     except (AlreadyExists, NotFound):
@@ -236,6 +236,6 @@ async def _write(tenant: Tenant, status: TenantStatus, deps: Deps) -> None:
     if changes is None:
         return
     try:
-        deps.view.put(TENANTS, await deps.kube.patch_status(TENANTS, tenant.metadata.name, changes))
+        deps.answered(TENANTS, await deps.kube.patch_status(TENANTS, tenant.metadata.name, changes))
     except NotFound:
         return

@@ -78,11 +78,6 @@ class View:
         """The store of one of our kinds."""
         return next(store for store in self.stores if store.resource == resource)
 
-    def put(self, resource: Resource, answer: dict[str, Any]) -> None:
-        """Take over the answer to our own write, ahead of the watch."""
-        if self.store_of(resource).put(answer):
-            self.changed(resource, answer["metadata"]["name"])
-
     def changed(self, resource: Resource, name: str) -> tuple[References | None, References | None]:
         """Bring the indexes in line with a store that has news of this object. Returns whom a DataCluster named before
         and names now."""
