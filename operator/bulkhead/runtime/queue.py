@@ -146,7 +146,6 @@ class WorkQueue(Generic[K]):
 
     async def _look(self, key: K) -> None:
         self._running.add(key)
-        self._due.pop(key, None)
         try:
             await self._work(key)
         except asyncio.CancelledError as error:

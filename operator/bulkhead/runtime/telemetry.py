@@ -14,8 +14,6 @@ from typing import Any, TextIO
 
 import structlog
 
-from bulkhead.api.sensitive import Sensitive
-
 MASK = "***"
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 _DEEPEST = 6
@@ -97,7 +95,7 @@ def _masked_value(key: str, value: Any) -> Any:
 
 
 def _masked(value: Any, depth: int) -> Any:
-    if isinstance(value, Sensitive) or depth == 0:
+    if depth == 0:
         return MASK
     if isinstance(value, str):
         return scrub(value)

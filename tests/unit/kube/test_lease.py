@@ -272,19 +272,29 @@ async def test_one_answer_that_never_comes_costs_nothing() -> None:
     await loss.end()
 
 
-@pytest.mark.parametrize("fault", ["cut", "silent"])
-def test_who_can_not_renew_stops_leading_before_another_begins(fault: str) -> None:
+@pytest.mark.parametrize(("cut", "delay"), [(True, 0.0), (True, 1.5), (False, 1000.0)], ids=["cut", "slow", "silent"])
+def test_who_can_not_renew_stops_leading_before_another_begins(cut: bool, delay: float) -> None:  # noqa: FBT001 - a table
     @in_virtual_time
     async def run() -> None:
         server, link = LeaseServer(), Link()
         loss = Loss(await leader(server, link=link))
         second = asyncio.create_task(leader(server, "two"))
-        link.cut, link.delay = fault == "cut", 1000.0 if fault == "silent" else 0.0
+        link.cut, link.delay = cut, delay
         assert await loss.noticed() == pytest.approx(10.0)
         await second
         assert now() >= 15.0
 
     run()
+
+
+@in_virtual_time
+async def test_a_renewal_counts_from_when_it_was_sent() -> None:
+    link = Link()
+    link.delay = 0.6
+    election = await leader(LeaseServer(), link=link)
+    assert now() == pytest.approx(1.2)
+    await asyncio.sleep(8.9)
+    assert not election.leading
 
 
 @in_virtual_time

@@ -156,6 +156,14 @@ async def test_a_watch_that_goes_silent_is_made_anew_from_the_last_event() -> No
         assert follower.api.query(2)["resourceVersion"] == "101"
 
 
+async def test_a_watch_that_was_silent_from_the_start_is_made_anew() -> None:
+    async with following(
+        listed(), streamed(ending="silent"), streamed(ending="silent"), silence_seconds=0.1
+    ) as follower:
+        await follower.api.received(3)
+        assert follower.api.query(2)["resourceVersion"] == "100"
+
+
 async def test_a_watch_whose_answer_never_begins_is_made_anew() -> None:
     async with following(listed(), hang(), streamed(ending="silent"), request_seconds=0.2) as follower:
         await follower.api.received(3)
