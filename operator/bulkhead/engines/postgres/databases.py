@@ -14,13 +14,22 @@ from psycopg import sql
 from bulkhead.api.ownership import Stamp
 from bulkhead.engines.postgres.roles import listed, stamped
 from bulkhead.engines.postgres.seen import GRANTED
-from bulkhead.engines.postgres.statement import Place, Rights, Statement, mastery, names, script
+from bulkhead.engines.postgres.statement import (
+    ERASE_SECONDS,
+    MAKE_SECONDS,
+    Place,
+    Rights,
+    Statement,
+    mastery,
+    names,
+    script,
+)
 from bulkhead.engines.postgres.wanted import EXTENSIONS_SCHEMA
 
 PINNED_PATH = sql.SQL('"$user", public, {}').format(sql.Identifier(EXTENSIONS_SCHEMA))
 SEARCH_PATH = f'search_path="$user", public, {EXTENSIONS_SCHEMA}'
 """The default of each tenant's sessions, as `pg_db_role_setting` shows it; they may set their own."""
-TERMINATION_MILLISECONDS = 5000
+TERMINATION_MILLISECONDS = 3000
 
 _CLOSED_TO_OTHERS = sql.SQL(
     "SELECT EXISTS (SELECT FROM pg_database d WHERE d.datname = {name} AND d.datallowconn "
@@ -38,6 +47,10 @@ class CreateDatabase(Statement):
 
     def __str__(self) -> str:
         return f'create database "{self.name}"'
+
+    @property
+    def place(self) -> Place:
+        return Place(seconds=MAKE_SECONDS)
 
     def text(self, rights: Rights) -> sql.Composed:  # noqa: ARG002 - the same for every operator
         # template0: whatever an administrator has put into template1 is not for tenants.
@@ -175,7 +188,7 @@ class CreateExtension(Statement):
 
     @property
     def place(self) -> Place:
-        return Place(self.database)
+        return Place(self.database, seconds=MAKE_SECONDS)
 
     @property
     def proof_place(self) -> Place:
@@ -251,6 +264,7 @@ class RollBackPrepared(Statement):
 
 @dataclass(frozen=True, slots=True)
 class DropDatabase(Statement):
+    overriding: ClassVar[bool] = True
     name: str
 
     def __str__(self) -> str:
@@ -258,7 +272,7 @@ class DropDatabase(Statement):
 
     @property
     def place(self) -> Place:
-        return Place(erasing=True)
+        return Place(seconds=ERASE_SECONDS)
 
     def text(self, rights: Rights) -> sql.Composed:  # noqa: ARG002 - the same for every operator
         return sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(self.name))

@@ -74,8 +74,9 @@ def decide_removal(wanted: Wanted, seen: Seen) -> Do | EngineChanged:
     roles.sort(key=lambda role: (role.name == wanted.database, role.name))
     return Do(
         (
-            *_cut(wanted, seen),
+            # First: what it has locked, not even the end of its session would free.
             *(RollBackPrepared(held.database, held.owner, held.gid) for held in seen.prepared),
+            *_cut(wanted, seen),
             *(DropDatabase(name) for name in databases),
             *(step for role in roles for step in _retire(role, wanted, seen, dropped=databases)),
         )

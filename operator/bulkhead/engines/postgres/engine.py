@@ -17,11 +17,12 @@ from bulkhead.api.ownership import Stamp
 from bulkhead.api.record import Credential, EngineName, Holding
 from bulkhead.api.sensitive import Sensitive
 from bulkhead.engines.contract import Access, Decision, Do, EngineChanged, Request, Server, ServerRequest
+from bulkhead.engines.errors import Unavailable
 from bulkhead.engines.postgres import queries
 from bulkhead.engines.postgres.binding import binding_of
 from bulkhead.engines.postgres.databases import CreateDatabase
 from bulkhead.engines.postgres.decide import decide, decide_removal, terms_of
-from bulkhead.engines.postgres.errors import during, error_of
+from bulkhead.engines.postgres.errors import during, line_of
 from bulkhead.engines.postgres.perform import answer, perform, rights_of
 from bulkhead.engines.postgres.portrait import Survey, digests, wanted_digest
 from bulkhead.engines.postgres.roles import ConformLogin
@@ -161,7 +162,7 @@ class PostgresEngine:
             await self._sessions.log_in(credential.identity, credential.value, request.names.database)
         except (psycopg.Error, OSError) as error:
             if "password authentication failed" not in str(error):
-                raise error_of(error, f'logging in as "{credential.identity}"') from None
+                raise Unavailable(f'while logging in as "{credential.identity}": {line_of(str(error))}') from None
         else:
             return Do()
         wanted = wanted_of(request)

@@ -85,11 +85,11 @@ def error_of(error: BaseException, doing: str) -> EngineError:
     said = getattr(error, "diag", None)
     text = (said and said.message_primary) or type(error).__name__
     hint = f"; {_RIGHTS}" if state == "42501" else ""
-    return kind(f"while {doing}: {_line(text)} ({state}){hint}")
+    return kind(f"while {doing}: {line_of(text)} ({state}){hint}")
 
 
 def _without_state(error: BaseException, doing: str) -> EngineError:
-    text = _line(str(error)) or type(error).__name__
+    text = line_of(str(error)) or type(error).__name__
     if not isinstance(error, psycopg.OperationalError | OSError):
         # Of the client itself, such as a value that can not be sent; its text could quote that.
         own: type[EngineError] = Unavailable if isinstance(error, psycopg.InterfaceError) else Refused
@@ -100,6 +100,6 @@ def _without_state(error: BaseException, doing: str) -> EngineError:
     return Unavailable(f"while {doing}: {text}")
 
 
-def _line(text: str) -> str:
+def line_of(text: str) -> str:
     """One line of bounded length: it goes into a condition."""
     return " ".join(text.split())[:_LONGEST]

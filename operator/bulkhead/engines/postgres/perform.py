@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, nullcontext, suppress
 from typing import Any, TypeVar
 
 import msgspec
@@ -11,12 +12,16 @@ import psycopg
 from psycopg import sql
 
 from bulkhead.engines.errors import Refused
+from bulkhead.engines.postgres import queries
 from bulkhead.engines.postgres.errors import TRANSIENT, during
 from bulkhead.engines.postgres.sessions import Session, Sessions
 from bulkhead.engines.postgres.statement import Rights, Statement
 
 PAUSES = (0.05, 0.2, 0.5)
 """Seconds before each repetition."""
+
+BLOCKED_SECONDS = 0.5
+"""How long a tenant's session may hold up a step that overrides it."""
 
 DONE_BEFORE = frozenset(
     {
@@ -69,7 +74,8 @@ async def _once(sessions: Sessions, step: Statement) -> None:
     warnings: list[str] = []
     try:
         async with sessions.at(step.place) as session:
-            await _execute(session, step, warnings)
+            async with _way_cleared(sessions, session) if step.overriding else nullcontext():
+                await _execute(session, step, warnings)
             holds = await _holds(session, step) if step.place == step.proof_place else None
     except (psycopg.Error, OSError) as error:
         if not _may_be_done(error):
@@ -82,6 +88,26 @@ async def _once(sessions: Sessions, step: Statement) -> None:
     if not holds:
         said = f": {'; '.join(warnings)}" if warnings else ""
         raise WithoutEffect(f"while {step}: the server acknowledged it, and it has no effect{said}")
+
+
+@asynccontextmanager
+async def _way_cleared(sessions: Sessions, session: Session) -> AsyncIterator[None]:
+    """While `session` works, end tenants' sessions that hold a lock it has waited for."""
+    clearing = asyncio.create_task(_end_blockers(sessions, session.info.backend_pid))
+    try:
+        yield
+    finally:
+        clearing.cancel()
+        # What it met with is of no account: the statement itself says whether it came through.
+        await asyncio.wait([clearing])
+
+
+async def _end_blockers(sessions: Sessions, pid: int) -> None:
+    while True:
+        await asyncio.sleep(BLOCKED_SECONDS)
+        with suppress(psycopg.Error, OSError):
+            async with sessions.aside() as session:
+                await session.execute(queries.END_BLOCKERS, {"pid": pid, "stamps": queries.ANY_STAMP})
 
 
 async def _execute(session: Session, step: Statement, warnings: list[str]) -> None:
@@ -106,8 +132,9 @@ async def _holds(session: Session, step: Statement) -> bool:
 
 
 def _may_be_done(error: BaseException) -> bool:
-    # Without a state: the connection was lost or refused, perhaps after the server had done its part.
-    return getattr(error, "sqlstate", None) in {None, *DONE_BEFORE}
+    # Without a state: the connection was lost or refused, perhaps after the server had done its part. Where there was
+    # no answer at all, asking once more would only take twice the time.
+    return getattr(error, "sqlstate", None) in {None, *DONE_BEFORE} and not isinstance(error, TimeoutError)
 
 
 def _worth_repeating(error: BaseException, step: Statement) -> bool:

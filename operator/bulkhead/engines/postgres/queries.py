@@ -7,7 +7,11 @@ from __future__ import annotations
 
 from psycopg import sql
 
+from bulkhead.api.ownership import Stamp
 from bulkhead.engines.postgres.statement import SEPARATE_OPTIONS, Rights
+
+ANY_STAMP = str(Stamp("", "")).rstrip(":") + ":"
+"""What every stamp starts with, of whatever installation."""
 
 OPERATOR = sql.SQL("""json_build_object(
     'name', current_user,
@@ -107,6 +111,7 @@ SELECT json_build_object(
           AND pg_get_userbyid(w.datdba) = current_user AND NOT g.rolcanlogin
           AND starts_with(shobj_description(w.oid, 'pg_database'), %(installation)s)
           AND starts_with(shobj_description(g.oid, 'pg_authid'), %(installation)s)
+          AND NOT EXISTS (SELECT FROM pg_stat_activity a WHERE a.datid = w.oid)
           AND NOT EXISTS (
               SELECT FROM aclexplode(coalesce(w.datacl, acldefault('d', w.datdba))) a WHERE a.grantee = 0)), '[]')
 )::text"""
@@ -139,6 +144,7 @@ SELECT json_build_object(
     'encrypted', coalesce((SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()), false),
     'creates', (SELECT rolsuper OR (rolcreaterole AND rolcreatedb) FROM pg_roles WHERE rolname = current_user),
     'signals', pg_has_role('pg_signal_backend', 'USAGE'),
+    'prepares', current_setting('max_prepared_transactions')::int > 0,
     'public', coalesce((
         SELECT json_agg(json_build_object('name', d.datname, 'ours', pg_has_role(d.datdba, 'USAGE')) ORDER BY d.datname)
         FROM pg_database d
@@ -148,11 +154,19 @@ SELECT json_build_object(
     'warm', coalesce((
         SELECT json_agg(json_build_object(
             'name', coalesce(d.datname, g.rolname), 'database', d.oid IS NOT NULL,
-            'open', coalesce(d.datallowconn, false),
+            'open', coalesce(d.datallowconn, false), 'owned', coalesce(pg_get_userbyid(d.datdba) = current_user, false),
             'stamp', shobj_description(d.oid, 'pg_database'), 'group_stamp', shobj_description(g.oid, 'pg_authid')))
         FROM (SELECT * FROM pg_database WHERE starts_with(datname::text, %(warm)s)) d
-        FULL JOIN (SELECT * FROM pg_roles WHERE starts_with(rolname::text, %(warm)s)) g ON g.rolname = d.datname), '[]')
+        FULL JOIN (SELECT * FROM pg_roles WHERE starts_with(rolname::text, %(warm)s)) g ON g.rolname = d.datname
+        WHERE pg_has_role(coalesce(d.datdba, g.oid), 'USAGE')), '[]')
 )::text""").format(identity=IDENTITY, operator=OPERATOR)
+
+
+END_BLOCKERS = sql.SQL("""
+SELECT pg_terminate_backend(a.pid)
+FROM unnest(pg_blocking_pids(%(pid)s)) b JOIN pg_stat_activity a ON a.pid = b
+LEFT JOIN pg_roles r ON r.oid = a.usesysid
+WHERE r.oid IS NULL OR starts_with(shobj_description(r.oid, 'pg_authid'), %(stamps)s)""")
 
 
 def tenant(rights: Rights) -> sql.Composed:

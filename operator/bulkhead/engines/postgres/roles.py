@@ -6,6 +6,7 @@ A role is made and stamped in one transaction, so one without a stamp is never o
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from psycopg import sql
 
@@ -187,6 +188,7 @@ class RevokeMembership(Statement):
 class DisableLogins(Statement):
     """Let nobody in any more. Sessions that are open stay so, `EndSessions` comes after it."""
 
+    overriding: ClassVar[bool] = True
     names: tuple[str, ...]
 
     def __str__(self) -> str:
@@ -227,6 +229,7 @@ class Disown(Statement):
     comes after, never drops an object.
     """
 
+    overriding: ClassVar[bool] = True
     role: str
     database: str
     heir: str
@@ -252,6 +255,7 @@ class Disown(Statement):
 
 @dataclass(frozen=True, slots=True)
 class DropRole(Statement):
+    overriding: ClassVar[bool] = True
     name: str
 
     def __str__(self) -> str:

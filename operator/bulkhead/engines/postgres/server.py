@@ -31,10 +31,13 @@ class PublicDatabase(Facts, frozen=True):
 
 
 class SeenWarm(Facts, frozen=True):
-    """A database made in advance, with its group role of the same name; either may be missing."""
+    """A database made in advance, with its group role of the same name; either may be missing. Those that are beyond
+    our rights are not seen: whoever was operator before us has left them."""
 
     name: str
     database: bool
+    owned: bool
+    """Whether the database is our own, and not a former operator's."""
     open: bool
     stamp: str | None
     """Of the database; there once it is furnished."""
@@ -54,6 +57,8 @@ class SeenServer(Facts, frozen=True):
     """Whether we may create roles and databases."""
     signals: bool
     """Whether we may end sessions of roles that are gone."""
+    prepares: bool
+    """Whether transactions can outlive their sessions (`max_prepared_transactions`)."""
     public: tuple[PublicDatabase, ...] = ()
     warm: tuple[SeenWarm, ...] = ()
     fresh: tuple[str, ...] = ()
@@ -112,6 +117,11 @@ def advisories_of(seen: SeenServer) -> tuple[str, ...]:
         found.append(
             f"before PostgreSQL {SEPARATE_OPTIONS} CREATEROLE is almost superuser: keep the server for tenants alone"
         )
+    if seen.prepares:
+        found.append(
+            "a tenant can hold locks by a prepared transaction, and so delay its own suspension: set "
+            "max_prepared_transactions to 0"
+        )
     if others := [database.name for database in seen.public if database.name not in SHUT]:
         listed = ", ".join(f'"{name}"' for name in others)
         found.append(
@@ -130,21 +140,17 @@ def decide_server(request: ServerRequest, seen: SeenServer, warm_databases: int)
 
 def missing_warm(warm: Sequence[SeenWarm], warm_databases: int) -> int:
     """How many must be made to have `warm_databases`, those counted in that are half made."""
-    return max(0, warm_databases - sum(found.database for found in warm))
+    return max(0, warm_databases - sum(found.owned for found in warm))
 
 
 def _warm_steps(stamp: Stamp, seen: SeenServer, warm_databases: int) -> tuple[Statement, ...]:
     # Finished ones first, so that what is too many is dropped among those that are not.
-    begun = sorted(
-        (found for found in seen.warm if found.database), key=lambda found: (found.stamp is None, found.name)
-    )
-    kept, surplus = begun[:warm_databases], begun[warm_databases:]
-    widowed = [found for found in seen.warm if not found.database]
+    ours = sorted((found for found in seen.warm if found.owned), key=lambda found: (found.stamp is None, found.name))
+    kept = ours[:warm_databases]
     return (
         *(step for found in kept for step in _finish(found, stamp)),
         *(step for name in seen.fresh for step in _make(name, stamp)),
-        *(step for found in surplus for step in (DropDatabase(found.name), *_drop_group(found))),
-        *(step for found in widowed for step in _drop_group(found)),
+        *(step for found in seen.warm if found not in kept for step in _drop(found)),
     )
 
 
@@ -159,5 +165,8 @@ def _finish(found: SeenWarm, stamp: Stamp) -> tuple[Statement, ...]:
     return _make(found.name, stamp)[2 if found.open else 1 :]
 
 
-def _drop_group(found: SeenWarm) -> tuple[Statement, ...]:
-    return (DropRole(found.name),) if found.group_stamp is not None else ()
+def _drop(found: SeenWarm) -> tuple[Statement, ...]:
+    return (
+        *((DropDatabase(found.name),) if found.database else ()),
+        *((DropRole(found.name),) if found.group_stamp is not None else ()),
+    )

@@ -24,12 +24,14 @@ from bulkhead.engines.postgres.statement import EVERYWHERE, Place
 KEPT = 4
 SHORT = 4
 CONNECT_SECONDS = 5
-ANSWER_SECONDS = 15
-ERASE_SECONDS = 600
+LIVING_SECONDS = 2
+"""In which a kept session must answer that it lives."""
 LOCK_SECONDS = 5
 """A neighbour that holds a lock delays us by this much, then the step fails and says so."""
-_GRACE_SECONDS = 3
-"""The server gives up first, and says why; the client only where nothing comes at all."""
+_GRACE_SECONDS = 1
+"""The server gives up first, and says why; the client where nothing comes at all."""
+_CANCEL_SECONDS = 1
+"""In which psycopg may ask the server to cancel; it would take ten."""
 
 Session = AsyncConnection[tuple[Any, ...]]
 
@@ -48,20 +50,26 @@ class Sessions:
         self._idle: list[Session] = []
         self._kept = asyncio.Semaphore(KEPT)
         self._short = asyncio.Semaphore(SHORT)
+        self._aside = asyncio.Semaphore(1)
         self._closed = False
 
     async def close(self) -> None:
         self._closed = True
-        while self._idle:
-            await self._idle.pop().close()
+        await self._let_go()
         if self._ca is not None:
             self._ca.close()
 
     @asynccontextmanager
     async def at(self, place: Place = EVERYWHERE) -> AsyncIterator[Session]:
         """A session at `place`, for the block. Raises psycopg's errors and TimeoutError."""
-        use = self._use_kept() if place == EVERYWHERE else self._use_short(place)
-        async with use as session, asyncio.timeout(seconds_at(place) + _GRACE_SECONDS):
+        use = self._use_kept() if place == EVERYWHERE else self._use_short(place, self._short)
+        async with use as session, bounded(place.seconds + _GRACE_SECONDS):
+            yield session
+
+    @asynccontextmanager
+    async def aside(self) -> AsyncIterator[Session]:
+        """A session to help another one along, there even when all others are in use."""
+        async with self._use_short(EVERYWHERE, self._aside) as session:
             yield session
 
     async def log_in(self, username: str, password: Sensitive, database: str) -> None:
@@ -80,8 +88,8 @@ class Sessions:
                 await self._give_back(session)
 
     @asynccontextmanager
-    async def _use_short(self, place: Place) -> AsyncIterator[Session]:
-        async with self._short:
+    async def _use_short(self, place: Place, gate: asyncio.Semaphore) -> AsyncIterator[Session]:
+        async with gate:
             session = await self._connect_at(place)
             try:
                 yield session
@@ -89,17 +97,26 @@ class Sessions:
                 await session.close()
 
     async def _living(self) -> Session | None:
-        """A kept session that still answers; those that do not (the server was restarted) are let go."""
+        """A kept session that still answers. Those that were ended (the server was restarted) are let go; where one is
+        not answered at all, no other will be. Raises TimeoutError."""
         while self._idle:
             session = self._idle.pop()
             try:
-                async with asyncio.timeout(CONNECT_SECONDS):
+                async with bounded(LIVING_SECONDS):
                     await session.execute("")
-            except (OperationalError, TimeoutError):
+            except OperationalError:
                 await session.close()
+            except TimeoutError:
+                await session.close()
+                await self._let_go()
+                raise
             else:
                 return session
         return None
+
+    async def _let_go(self) -> None:
+        while self._idle:
+            await self._idle.pop().close()
 
     async def _give_back(self, session: Session) -> None:
         if self._closed or session.pgconn.transaction_status != TransactionStatus.IDLE:
@@ -110,7 +127,7 @@ class Sessions:
     async def _connect_at(self, place: Place) -> Session:
         settings = {
             "search_path": "pg_catalog,pg_temp",
-            "statement_timeout": f"{seconds_at(place)}s",
+            "statement_timeout": f"{place.seconds}s",
             "lock_timeout": f"{LOCK_SECONDS}s",
         }
         if place.role:
@@ -133,7 +150,7 @@ class Sessions:
                 # A server, or whoever stands in for it, that asks for the password itself does not get it.
                 require_auth="scram-sha-256",
                 connect_timeout=CONNECT_SECONDS,
-                tcp_user_timeout=1000 * ANSWER_SECONDS,
+                tcp_user_timeout=1000 * CONNECT_SECONDS,
                 gssencmode="disable",
                 autocommit=True,
                 prepare_threshold=None,
@@ -149,6 +166,13 @@ class Sessions:
         return {"sslmode": TlsMode.VERIFY_FULL.value, "sslrootcert": ssl.get_default_verify_paths().cafile or "system"}
 
 
+@asynccontextmanager
+async def bounded(seconds: float) -> AsyncIterator[None]:
+    """Raises TimeoutError when the block takes longer. Interrupted twice, psycopg leaves its attempt to cancel."""
+    async with asyncio.timeout(seconds + _CANCEL_SECONDS), asyncio.timeout(seconds):
+        yield
+
+
 class CaFile:
     """A CA where libpq can read it, which takes files alone: in memory, so a read-only root file system will do."""
 
@@ -159,8 +183,3 @@ class CaFile:
 
     def close(self) -> None:
         os.close(self._descriptor)
-
-
-def seconds_at(place: Place) -> int:
-    """How long a statement may take there."""
-    return ERASE_SECONDS if place.erasing else ANSWER_SECONDS

@@ -14,6 +14,14 @@ SEPARATE_OPTIONS = 16
 """First release in which a membership says for itself whether it inherits and may be set."""
 
 
+ANSWER_SECONDS = 10
+"""With what the client adds where nothing comes at all (see `sessions`), a call ends within 15."""
+MAKE_SECONDS = 60
+"""For what copies or runs whole scripts."""
+ERASE_SECONDS = 600
+"""For what takes the longer, the more data there is; giving up early only starts it again."""
+
+
 @dataclass(frozen=True, slots=True)
 class Rights:
     """What the wording of a statement depends on."""
@@ -30,8 +38,8 @@ class Place:
     database: str = MAINTENANCE
     role: str = ""
     """Whom to become at once; empty: nobody else."""
-    erasing: bool = False
-    """Its time grows with the data."""
+    seconds: int = ANSWER_SECONDS
+    """After which the server gives a statement up."""
 
 
 EVERYWHERE = Place()
@@ -44,6 +52,10 @@ class Statement(ABC):
     __slots__ = ()
     stubborn: ClassVar[bool] = False
     """Worth doing again at once when the proof fails: something may have slipped in."""
+    overriding: ClassVar[bool] = False
+    """No tenant may hold it up: their sessions that hold a lock it waits for are ended. Without this, a tenant that
+    leaves `ALTER ROLE … PASSWORD` uncommitted could not be suspended, nor one removed to which a neighbour's open
+    transaction has granted something."""
 
     @property
     def place(self) -> Place:

@@ -182,6 +182,7 @@ def server(**changes: Any) -> SeenServer:
         "encrypted": True,
         "creates": True,
         "signals": True,
+        "prepares": False,
     }
     return SeenServer(**{**facts, **changes})
 
@@ -189,5 +190,5 @@ def server(**changes: Any) -> SeenServer:
 def warm(number: int = 1, **changes: Any) -> SeenWarm:
     """A warm database that may be taken."""
     mark = str(Stamp(INSTALLATION, PLANE_UID))
-    facts = {"name": f"{warm_prefix(INSTALLATION)}{number}", "database": True, "open": True}
+    facts = {"name": f"{warm_prefix(INSTALLATION)}{number}", "database": True, "owned": True, "open": True}
     return SeenWarm(**{**facts, "stamp": mark, "group_stamp": mark, **changes})

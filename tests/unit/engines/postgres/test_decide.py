@@ -471,7 +471,7 @@ def test_another_server_is_not_cut() -> None:
 
 
 # -- removal -----------------------------------------------------------------------------------------------------------
-def test_removal_shuts_out_first_and_drops_the_group_last() -> None:
+def test_removal_shuts_out_before_it_drops_and_drops_the_group_last() -> None:
     seen = gen.complete(
         gen.wanted(),
         sessions=(Sessions(role="acme_1", stamp=OURS),),
@@ -479,9 +479,9 @@ def test_removal_shuts_out_first_and_drops_the_group_last() -> None:
         footprints=(Footprint(role="acme", database="acme"), Footprint(role="acme_1", database="globex")),
     )
     assert removal(CUT, seen) == (
+        RollBackPrepared("acme", "acme", "two"),
         DisableLogins(("acme_1",)),
         EndSessions("acme", ours=("acme", "acme_1")),
-        RollBackPrepared("acme", "acme", "two"),
         DropDatabase("acme"),
         Disown("acme_1", "globex", heir=""),
         DropRole("acme_1"),

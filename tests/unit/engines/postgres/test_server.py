@@ -71,6 +71,7 @@ def test_each_supported_release_is_taken_from_both_kinds_of_operator(release: in
     ("facts", "way_out"),
     [
         ({"encrypted": False}, "spec.postgres.tls"),
+        ({"prepares": True}, "max_prepared_transactions to 0"),
         ({"operator": gen.operator(superuser=False, limits_temp_files=False)}, "GRANT SET ON PARAMETER"),
         ({"operator": gen.operator(superuser=False, release=150018)}, "keep the server for tenants alone"),
         ({"public": (PublicDatabase(name="erp", ours=False),)}, 'REVOKE CONNECT ON DATABASE "erp" FROM PUBLIC'),
@@ -115,13 +116,19 @@ def test_more_warm_databases_than_wanted_are_dropped_the_unfinished_first() -> N
     assert decided(gen.server(warm=(unfinished, finished)), 1) == Do(steps)
 
 
+def test_a_warm_database_of_a_former_operator_is_replaced() -> None:
+    former = gen.warm(owned=False)
+    assert missing_warm((former,), 1) == 1
+    assert decided(gen.server(warm=(former,)), 1) == Do((DropDatabase(former.name), DropRole(former.name)))
+
+
 def test_the_group_of_a_warm_database_that_is_gone_is_dropped() -> None:
-    widowed = gen.warm(database=False, open=False, stamp=None)
+    widowed = gen.warm(database=False, owned=False, open=False, stamp=None)
     assert decided(gen.server(warm=(widowed,)), 0) == Do((DropRole(widowed.name),))
 
 
 def test_warm_databases_that_are_half_made_count_as_made() -> None:
-    assert missing_warm((gen.warm(1), gen.warm(2, stamp=None), gen.warm(3, database=False)), 4) == 2
+    assert missing_warm((gen.warm(1), gen.warm(2, stamp=None), gen.warm(3, database=False, owned=False)), 4) == 2
 
 
 def test_two_installations_on_one_server_keep_their_warm_databases_apart() -> None:

@@ -1,0 +1,580 @@
+"""One DataCluster on real Postgres servers: made, kept, cut, rotated, removed, also after a crash at any step."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import get_args
+
+import msgspec
+import psycopg
+import pytest
+from psycopg import errors as pg
+
+from bulkhead.engines.contract import ClaimFirst, Conflict, DataMissing, Do, EngineChanged
+from bulkhead.engines.errors import Refused
+from bulkhead.engines.postgres.databases import UseWarm
+from hack.plane.postgres_builds import PostgresVersion
+from tests.integration.engines.postgres_server import MODES, VARIANTS, Driver, Mode, Servers, one
+from tests.unit.engines.postgres import gen
+
+
+@pytest.fixture(scope="module")
+async def servers() -> AsyncIterator[Servers]:
+    started = Servers()
+    yield started
+    await started.close()
+
+
+@pytest.fixture(params=VARIANTS, ids="-".join)
+async def driver(servers: Servers, request: pytest.FixtureRequest) -> AsyncIterator[Driver]:
+    version, mode = request.param
+    async with Driver.of(await servers.of(version), mode) as driven:
+        yield driven
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("version", get_args(PostgresVersion))
+async def test_a_whole_life_on_each_release_with_each_operator(
+    servers: Servers, version: PostgresVersion, mode: Mode
+) -> None:
+    async with Driver.of(await servers.of(version), mode) as driver, warmed(driver, 1) as warm:
+        request = await warm.converge(warm.request(schemas=("app",)))
+        async with warm.client(request) as client:
+            await client.execute("CREATE TABLE app.notes AS SELECT 'kept' AS text")
+        await warm.converge(gen.cut(request))
+        both = await warm.converge(warm.successor(request))
+        request = await warm.converge(gen.held(both, credentials=both.holding.credentials[1:]))
+        async with warm.client(request) as client:
+            assert await one(client, "SELECT text FROM app.notes") == "kept"
+        assert (await warm.engine.survey())[request.stamp.uid] == warm.engine.fingerprint(request)
+        await warm.erase(request)
+        assert await warm.inventory(request) == ""
+
+
+# -- made --------------------------------------------------------------------------------------------------------------
+async def test_a_tenant_works_in_its_database_as_the_group(driver: Driver) -> None:
+    request = await driver.converge(driver.request(schemas=("app",)))
+    async with driver.client(request) as client:
+        await client.execute("CREATE TABLE notes (text text)")
+        await client.execute("CREATE TABLE app.notes (text text)")
+        assert await one(client, "SELECT pg_get_userbyid(relowner) FROM pg_class WHERE relname = 'notes' LIMIT 1") == (
+            request.names.database
+        )
+        assert await one(client, "SHOW temp_file_limit") == "1GB"
+        assert await one(client, "SHOW search_path") == '"$user", public, extensions'
+
+
+async def test_what_is_made_is_left_alone_and_surveyed_as_wanted(driver: Driver) -> None:
+    request = await driver.converge(driver.request())
+    assert await driver.steps(request) == ()
+    assert (await driver.engine.survey())[request.stamp.uid] == driver.engine.fingerprint(request)
+
+
+async def test_nothing_is_made_without_a_claim(driver: Driver) -> None:
+    request = gen.held(driver.request(), claimed_at="")
+    assert await driver.decision(request) == ClaimFirst()
+
+
+async def test_each_step_may_be_done_twice(driver: Driver) -> None:
+    request = driver.request(schemas=("app",))
+    for step in await driver.steps(request):
+        await driver.engine.act(step)
+        await driver.engine.act(step)
+    assert await driver.steps(request) == ()
+    for step in await driver.removal(request):
+        await driver.engine.act(step)
+        await driver.engine.act(step)
+    assert await driver.removal(request) == ()
+
+
+async def test_many_are_made_side_by_side(driver: Driver) -> None:
+    requests = [driver.request() for _ in range(8)]
+    await asyncio.gather(*(driver.converge(request) for request in requests))
+    survey = await driver.engine.survey()
+    assert all(survey[request.stamp.uid] == driver.engine.fingerprint(request) for request in requests)
+
+
+async def test_two_operators_that_make_the_same_one_end_well(driver: Driver) -> None:
+    request = driver.request()
+    async with Driver.of(driver.server, driver.mode) as other:
+        await asyncio.gather(driver.converge(request), other.converge(request), return_exceptions=True)
+    await driver.converge(request)
+    async with driver.client(request) as client:
+        assert await one(client, "SELECT 1") == 1
+
+
+# -- made in advance ---------------------------------------------------------------------------------------------------
+@asynccontextmanager
+async def warmed(driver: Driver, count: int) -> AsyncIterator[Driver]:
+    """A driver with this many databases made in advance, all of them dropped at the end."""
+    async with Driver.of(driver.server, driver.mode, warm_databases=count) as warm:
+        await warm.prepare_server()
+        yield warm
+    async with Driver.of(driver.server, driver.mode, warm_databases=0) as bare:
+        await bare.prepare_server()
+
+
+async def test_a_warm_database_becomes_a_tenants_in_two_steps(driver: Driver) -> None:
+    async with warmed(driver, 1) as warm:
+        request = warm.request()
+        assert len(await warm.steps(request)) == 2
+        assert await warm.inventory(await warm.converge(request)) == (
+            await driver.inventory(await driver.converge(driver.request()))
+        )
+
+
+async def test_no_two_tenants_get_the_same_warm_database(driver: Driver) -> None:
+    async with warmed(driver, 3) as warm:
+        looks = await asyncio.gather(*(warm.steps(warm.request()) for _ in range(4)))
+        taken = [step.warm for steps in looks for step in steps if isinstance(step, UseWarm)]
+        assert len(set(taken)) == len(taken) == 3
+
+
+async def test_a_warm_database_that_somebody_else_took_is_not_a_success(driver: Driver) -> None:
+    async with warmed(driver, 1) as warm:
+        first, second = warm.request(), warm.request()
+        (taking, *_), (making, *_) = await warm.steps(first), await warm.steps(second)
+        assert isinstance(taking, UseWarm)
+        assert not isinstance(making, UseWarm)
+        await warm.engine.act(taking)
+        with pytest.raises(Refused, match="does not exist"):
+            await warm.engine.act(UseWarm(taking.warm, second.names.database, second.stamp, 23))
+        await warm.converge(second)
+
+
+async def test_nobody_can_connect_to_a_warm_database(driver: Driver) -> None:
+    request = await driver.converge(driver.request())
+    async with warmed(driver, 1) as warm:
+        ((database,),) = await warm.server.rows(WARM)
+        with pytest.raises(psycopg.OperationalError, match="permission denied"):
+            async with driver.client(request, database=database):
+                pass
+
+
+WARM = "SELECT datname FROM pg_database WHERE datname LIKE 'bh_warm_%'"
+DRAFTS = "SELECT datname FROM pg_database WHERE datname LIKE 'bh_new_%'"
+
+
+async def test_warm_databases_are_finished_after_a_crash_at_any_step(driver: Driver) -> None:
+    for done in range(3):
+        async with Driver.of(driver.server, driver.mode, warm_databases=1) as crashing:
+            request = crashing.server_request()
+            decision = crashing.engine.decide_server(request, await crashing.engine.observe_server(request))
+            assert isinstance(decision, Do)
+            for step in decision.steps[:done]:
+                await crashing.engine.act(step)
+        async with warmed(driver, 1) as successor:
+            assert len(await successor.server.rows(WARM)) == 1
+        assert await driver.server.rows("SELECT FROM pg_roles WHERE rolname LIKE 'bh_warm_%'") == []
+
+
+# -- crashes -----------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("count", [0, 1], ids=["bare", "warm"])
+async def test_a_crash_after_any_step_ends_as_if_there_had_been_none(driver: Driver, count: int) -> None:
+    async with warmed(driver, count) as undisturbed:
+        request = undisturbed.request(schemas=("app",))
+        total = len(await undisturbed.steps(request))
+        expected = await undisturbed.inventory(await undisturbed.converge(request))
+    for done in range(total):
+        async with warmed(driver, count) as crashing:
+            request = crashing.request(schemas=("app",))
+            for step in (await crashing.steps(request))[:done]:
+                await crashing.engine.act(step)
+        async with Driver.of(driver.server, driver.mode) as successor:
+            assert await successor.inventory(await successor.converge(request)) == expected
+        assert await driver.server.rows(DRAFTS) == []
+
+
+async def test_a_removal_that_crashed_after_any_step_is_finished(driver: Driver) -> None:
+    total = len(await driver.removal(await driver.converge(driver.request())))
+    for done in range(total):
+        request = await driver.converge(driver.request())
+        for step in (await driver.removal(request))[:done]:
+            await driver.engine.act(step)
+        await driver.erase(request)
+        assert await driver.inventory(request) == ""
+
+
+async def test_a_data_cluster_that_was_half_made_is_removed(driver: Driver) -> None:
+    total = len(await driver.steps(driver.request()))
+    for done in range(total):
+        request = driver.request()
+        for step in (await driver.steps(request))[:done]:
+            await driver.engine.act(step)
+        await driver.erase(request)
+        assert await driver.inventory(request) == ""
+        assert await driver.server.rows(DRAFTS) == []
+
+
+# -- whose it is -------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("kind", ["database", "role"])
+async def test_what_was_there_before_is_never_touched(driver: Driver, kind: str) -> None:
+    request = driver.request()
+    name = request.names.database
+    await driver.server.run(f'CREATE {kind} "{name}"')
+    before = await driver.inventory(request)
+    assert await driver.decision(request) == Conflict(kind, name, "it bears no stamp")
+    assert await driver.removal(request) == ()
+    assert await driver.inventory(request) == before
+
+
+async def test_a_namesake_of_another_data_cluster_is_never_touched(driver: Driver) -> None:
+    first = await driver.converge(driver.request())
+    second = driver.named(first.names.database)
+    assert isinstance(found := await driver.decision(second), Conflict)
+    assert first.stamp.uid in found.owner
+    assert await driver.removal(second) == ()
+    assert await driver.steps(first) == ()
+
+
+async def test_a_database_that_is_gone_is_missing_and_not_made_anew(driver: Driver) -> None:
+    request = await driver.converge(driver.request())
+    await driver.server.run(f'DROP DATABASE "{request.names.database}" WITH (FORCE)')
+    assert await driver.decision(request) == DataMissing("database", request.names.database)
+    survey = await driver.engine.survey()
+    assert survey[request.stamp.uid] != driver.engine.fingerprint(request)
+
+
+async def test_another_server_behind_the_address_is_not_written_to(driver: Driver) -> None:
+    request = gen.held(driver.request(), server="1")
+    assert await driver.decision(request) == EngineChanged("1", driver.identity)
+
+
+# -- drift -------------------------------------------------------------------------------------------------------------
+DRIFT = (
+    'GRANT CONNECT ON DATABASE "{0}" TO PUBLIC',
+    'GRANT CREATE ON DATABASE "{0}" TO "{0}"',
+    'GRANT CONNECT ON DATABASE "{0}" TO "{0}" WITH GRANT OPTION',
+    'REVOKE CONNECT ON DATABASE "{0}" FROM "{0}"',
+    'GRANT CONNECT ON DATABASE "{0}" TO "{1}_1"',
+    'ALTER DATABASE "{0}" CONNECTION LIMIT -1',
+    'ALTER DATABASE "{0}" ALLOW_CONNECTIONS false',
+    'ALTER DATABASE "{0}" RESET search_path',
+    'ALTER ROLE "{0}_1" NOLOGIN',
+    'ALTER ROLE "{0}_1" CONNECTION LIMIT -1',
+    "ALTER ROLE \"{0}_1\" VALID UNTIL '2020-01-01'",
+    'ALTER ROLE "{0}_1" RESET role',
+    'ALTER ROLE "{0}" LOGIN',
+    'ALTER ROLE "{0}_1" CREATEDB',
+    'GRANT "{1}" TO "{0}_1"',
+    'GRANT "{0}" TO "{1}_1"',
+    'REVOKE "{0}" FROM "{0}_1"',
+    'DROP ROLE "{0}_1"',
+)
+INSIDE_DRIFT = (
+    "DROP SCHEMA public CASCADE",
+    "DROP SCHEMA app CASCADE",
+    'ALTER SCHEMA app OWNER TO "bh_op"',
+    "DROP SCHEMA extensions CASCADE",
+)
+
+
+async def test_drift_is_repaired_and_seen_by_the_survey(driver: Driver) -> None:
+    request, neighbour = await driver.converge(driver.request()), await driver.converge(driver.request())
+    expected = await driver.inventory(request)
+    for drift in DRIFT:
+        # As the operator: what a superuser grants, only a superuser can revoke.
+        await driver.server.run(
+            f"SET ROLE {driver.operator};" + drift.format(request.names.database, neighbour.names.database)
+        )
+        assert (await driver.engine.survey())[request.stamp.uid] != driver.engine.fingerprint(request), drift
+        assert await driver.steps(request) != (), drift
+        await driver.converge(request)
+        assert await driver.inventory(request) == expected, drift
+        assert (await driver.engine.survey())[request.stamp.uid] == driver.engine.fingerprint(request), drift
+    assert await driver.steps(neighbour) == ()
+
+
+async def test_drift_inside_a_database_is_repaired(driver: Driver) -> None:
+    request = await driver.converge(driver.request(schemas=("app",)))
+    expected = await driver.inventory(request)
+    for drift in INSIDE_DRIFT:
+        await driver.server.run(drift, request.names.database)
+        await driver.converge(request)
+        assert await driver.inventory(request) == expected, drift
+
+
+async def test_a_power_that_only_a_superuser_can_take_away_is_refused_by_name(driver: Driver) -> None:
+    request = await driver.converge(driver.request())
+    await driver.server.run(f'ALTER ROLE "{request.names.login(1)}" SUPERUSER')
+    (step, *_) = await driver.steps(request)
+    if driver.operator == "bh_op":
+        with pytest.raises(Refused, match=r"while repair login .* \(42501\)"):
+            await driver.engine.act(step)
+    else:
+        await driver.converge(request)
+
+
+async def test_a_smaller_plan_takes_effect(driver: Driver) -> None:
+    request = await driver.converge(driver.request())
+    smaller = gen.request(request.names.database, connections=2, temp_file_limit="1Mi")
+    request = type(request)(
+        stamp=request.stamp,
+        names=request.names,
+        spec=request.spec,
+        plan=smaller.plan,
+        holding=request.holding,
+        access=request.access,
+    )
+    await driver.converge(request)
+    async with driver.client(request) as first, driver.client(request):
+        assert await one(first, "SHOW temp_file_limit") == "1MB"
+        with pytest.raises(psycopg.OperationalError, match="too many connections"):
+            async with driver.client(request):
+                pass
+
+
+async def test_a_password_that_the_tenant_changed_is_set_back(driver: Driver) -> None:
+    request = await driver.converge(driver.request())
+    assert await driver.engine.verify_login(request) == Do()
+    async with driver.client(request) as client:
+        await client.execute(f"SET ROLE NONE; ALTER ROLE \"{request.names.login(1)}\" PASSWORD 'mine'".encode())
+    repair = await driver.engine.verify_login(request)
+    assert repair.steps
+    if driver.operator == driver.server.postgres.superuser:
+        assert [str(step) for step in await driver.steps(request)] == [str(step) for step in repair.steps]
+    for step in repair.steps:
+        await driver.engine.act(step)
+    assert await driver.engine.verify_login(request) == Do()
+
+
+async def test_a_login_that_is_busy_is_no_wrong_password(driver: Driver) -> None:
+    request = await driver.converge(driver.request(connections=1))
+    async with driver.client(request):
+        with pytest.raises(Exception, match="too many connections"):
+            await driver.engine.verify_login(request)
+
+
+# -- extensions --------------------------------------------------------------------------------------------------------
+async def test_an_extension_is_made_where_the_tenant_can_use_but_not_change_it(driver: Driver) -> None:
+    extension, use = (
+        ("pgcrypto", "digest('a', 'md5')") if driver.server.postgres.version == "15" else ("vector", "'[1]'::vector")
+    )
+    request = driver.request(extensions=(extension,))
+    if extension == "vector" and driver.operator == "bh_op":
+        with pytest.raises(Refused, match='create extension "vector"'):
+            await driver.converge(request)
+        return
+    await driver.converge(request)
+    async with driver.client(request) as client:
+        assert await one(client, f"SELECT {use}") is not None
+        with pytest.raises(pg.InsufficientPrivilege):
+            await client.execute("CREATE TABLE extensions.mine ()")
+        with pytest.raises(pg.InsufficientPrivilege):
+            await client.execute(f"DROP EXTENSION {extension}".encode())
+
+
+async def test_a_schema_with_a_hostile_name_is_only_a_schema(driver: Driver) -> None:
+    hostile = 'x"; DROP SCHEMA public CASCADE; --'
+    request = await driver.converge(driver.request(schemas=(hostile,)))
+    assert await driver.server.rows(
+        f"SELECT FROM pg_namespace WHERE nspname IN ('public', '{hostile}')", request.names.database
+    ) == [(), ()]
+
+
+# -- access ------------------------------------------------------------------------------------------------------------
+async def test_cutting_access_ends_sessions_and_keeps_data_until_it_is_opened_again(driver: Driver) -> None:
+    request = await driver.converge(driver.request())
+    async with driver.client(request) as client:
+        await client.execute("CREATE TABLE notes AS SELECT 'kept' AS text")
+        await driver.converge(gen.cut(request))
+        with pytest.raises(psycopg.OperationalError):
+            await client.execute("SELECT 1")
+    with pytest.raises(psycopg.OperationalError, match="not permitted to log in"):
+        async with driver.client(request):
+            pass
+    survey = await driver.engine.survey()
+    assert survey[request.stamp.uid] == driver.engine.fingerprint(gen.cut(request))
+    await driver.converge(request)
+    async with driver.client(request) as client:
+        assert await one(client, "SELECT text FROM notes") == "kept"
+
+
+async def test_cutting_access_ends_the_session_of_a_role_that_is_gone(driver: Driver) -> None:
+    request = await driver.converge(driver.request())
+    async with driver.client(request) as client:
+        await driver.server.run(f'DROP ROLE "{request.names.login(1)}"')
+        await driver.converge(gen.cut(request))
+        with pytest.raises(psycopg.OperationalError):
+            await client.execute("SELECT 1")
+
+
+async def test_a_crash_between_the_steps_of_a_cut_is_healed(driver: Driver) -> None:
+    request = await driver.converge(driver.request())
+    async with driver.client(request) as client:
+        (first, *_) = await driver.steps(gen.cut(request))
+        await driver.engine.act(first)
+        await client.execute("SELECT 1")
+        await driver.converge(gen.cut(request))
+        with pytest.raises(psycopg.OperationalError):
+            await client.execute("SELECT 1")
+
+
+async def test_cutting_access_leaves_the_session_of_an_administrator(driver: Driver) -> None:
+    request = await driver.converge(driver.request())
+    async with driver.server.superuser(request.names.database) as dump:
+        await driver.converge(gen.cut(request))
+        assert await one(dump, "SELECT 1") == 1
+
+
+async def test_a_tenant_can_not_hold_up_its_own_suspension(driver: Driver) -> None:
+    request = await driver.converge(driver.request())
+    async with driver.client(request) as client:
+        await client.execute("SET ROLE NONE; BEGIN")
+        await client.execute(f"ALTER ROLE \"{request.names.login(1)}\" PASSWORD 'mine'".encode())  # its row is locked
+        await driver.converge(gen.cut(request))
+        with pytest.raises(psycopg.OperationalError):
+            await client.execute("SELECT 1")
+    await driver.converge(request)
+    async with driver.client(request):
+        pass
+
+
+# -- rotation ----------------------------------------------------------------------------------------------------------
+async def test_a_rotation_keeps_both_logins_then_retires_the_old_one_with_nothing_lost(driver: Driver) -> None:
+    request = await driver.converge(driver.request())
+    async with driver.client(request) as client:
+        await client.execute("CREATE TABLE of_group (text text)")
+        await client.execute("SET ROLE NONE")
+        await client.execute("CREATE TABLE of_login (text text)")
+
+    both = await driver.converge(driver.successor(request))
+    async with driver.client(both, generation=0) as old, driver.client(both) as new:
+        await old.execute("INSERT INTO of_group VALUES ('old')")
+        await new.execute("ALTER TABLE of_group ADD COLUMN more text")
+
+        last = await driver.converge(gen.held(both, credentials=both.holding.credentials[1:]))
+        with pytest.raises(psycopg.OperationalError):
+            await old.execute("SELECT 1")
+        assert await one(new, "SELECT text FROM of_group") == "old"
+        assert await one(new, "SELECT count(*) FROM of_login") == 0
+    with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
+        async with driver.client(both, generation=0):
+            pass
+    assert (await driver.engine.survey())[last.stamp.uid] == driver.engine.fingerprint(last)
+
+
+# -- removal -----------------------------------------------------------------------------------------------------------
+async def test_removal_ends_sessions_and_leaves_nothing(driver: Driver) -> None:
+    request = await driver.converge(driver.request())
+    async with driver.client(request) as client:
+        await client.execute("CREATE TABLE notes (text text)")
+        await driver.erase(request)
+        with pytest.raises(psycopg.OperationalError):
+            await client.execute("SELECT 1")
+    assert await driver.inventory(request) == ""
+    assert request.stamp.uid not in await driver.engine.survey()
+
+
+async def test_a_name_is_free_again_after_removal_and_the_old_password_opens_nothing(driver: Driver) -> None:
+    request = await driver.converge(driver.request())
+    await driver.erase(request)
+    successor = await driver.converge(driver.named(request.names.database))
+    async with driver.client(successor):
+        pass
+    with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
+        async with driver.client(request):
+            pass
+
+
+async def test_a_neighbours_grants_do_not_keep_a_tenant_from_being_removed(driver: Driver) -> None:
+    removed, neighbour = await driver.converge(driver.request("a")), await driver.converge(driver.request("ab"))
+    async with driver.client(neighbour) as client:
+        await client.execute("CREATE TABLE bait AS SELECT 'kept' AS text")
+        for role in (removed.names.database, removed.names.login(1)):
+            for hook in HOOKS:
+                await client.execute(hook.format(role).encode())
+    await driver.erase(removed)
+    assert await driver.inventory(removed) == ""
+    async with driver.client(neighbour) as client:
+        assert await one(client, "SELECT text FROM bait") == "kept"
+    assert await driver.steps(neighbour) == ()
+
+
+HOOKS = (
+    'GRANT SELECT ON bait TO "{0}"',
+    'GRANT USAGE ON SCHEMA public TO "{0}"',
+    'ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO "{0}"',
+    'CREATE POLICY "{0}" ON bait TO "{0}" USING (true)',
+)
+
+
+@pytest.mark.parametrize(
+    "hold",
+    [
+        'GRANT SELECT ON bait TO "{0}"',  # locks the role
+        'COMMIT; GRANT SELECT ON bait TO "{0}"; BEGIN; GRANT SELECT ON bait TO PUBLIC',  # locks the privileges
+        'COMMIT; GRANT SELECT ON bait TO "{0}"; BEGIN; LOCK TABLE bait',
+    ],
+)
+async def test_what_a_neighbour_leaves_uncommitted_does_not_keep_a_tenant_from_being_removed(
+    driver: Driver, hold: str
+) -> None:
+    removed, neighbour = await driver.converge(driver.request("a")), await driver.converge(driver.request("ab"))
+    async with driver.client(neighbour) as client:
+        await client.execute("CREATE TABLE bait (); BEGIN")
+        await client.execute(hold.format(removed.names.login(1)).encode())
+        await driver.erase(removed)
+    assert await driver.inventory(removed) == ""
+    assert await driver.steps(neighbour) == ()
+
+
+async def test_what_a_tenant_owns_in_a_foreign_database_is_not_dropped_with_it(driver: Driver) -> None:
+    removed, neighbour = await driver.converge(driver.request("a")), await driver.converge(driver.request("ab"))
+    database = neighbour.names.database
+    await driver.server.run(f'CREATE TABLE odd (); ALTER TABLE odd OWNER TO "{removed.names.database}"', database)
+    await driver.erase(removed)
+    assert await driver.server.rows("SELECT FROM pg_class WHERE relname = 'odd'", database) == [()]
+
+
+async def test_a_prepared_transaction_does_not_keep_a_tenant_from_being_removed(driver: Driver) -> None:
+    request = await driver.converge(driver.request())
+    for number, role in enumerate((request.names.database, request.names.login(1))):
+        async with driver.client(request) as client:
+            await client.execute(f'SET ROLE "{role}"'.encode())
+            await client.execute("BEGIN; CREATE TEMP TABLE x (); ROLLBACK")
+            await client.execute("BEGIN; SELECT 1")
+            await client.execute(f"PREPARE TRANSACTION '{request.names.database} {number}'".encode())
+    await driver.erase(request)
+    assert await driver.inventory(request) == ""
+
+
+async def test_an_orphaned_session_does_not_keep_a_tenant_from_being_removed(driver: Driver) -> None:
+    request = await driver.converge(driver.request())
+    async with driver.client(request):
+        await driver.server.run(f'DROP ROLE "{request.names.login(1)}"')
+        await driver.erase(request)
+    assert await driver.inventory(request) == ""
+
+
+async def test_a_tenant_that_uses_all_its_connections_does_not_lock_us_out(driver: Driver) -> None:
+    request = await driver.converge(driver.request(connections=2))
+    async with driver.client(request), driver.client(request):
+        assert await driver.steps(request) == ()
+
+
+# -- secrets -----------------------------------------------------------------------------------------------------------
+async def test_no_password_ever_reaches_the_servers_log(driver: Driver) -> None:
+    request = await driver.converge(driver.successor(await driver.converge(driver.request())))
+    await driver.engine.verify_login(request)
+    await driver.converge(gen.cut(request))
+    await driver.erase(request)
+    log = driver.server.postgres.log_file.read_text()
+    assert request.names.login(2) in log
+    for credential in request.holding.credentials:
+        assert credential.value.reveal() not in log
+
+
+async def test_nothing_that_is_seen_shows_a_secret(driver: Driver) -> None:
+    request = await driver.converge(driver.request())
+    seen = msgspec.json.encode(await driver.engine.observe(request)).decode()
+    (credential,) = request.holding.credentials
+    assert credential.value.reveal() not in seen
+    assert credential.verifier not in seen
+
+
+async def test_a_step_of_another_engine_is_a_bug(driver: Driver) -> None:
+    with pytest.raises(TypeError, match="str is no step of Postgres"):
+        await driver.engine.act("DROP DATABASE x")
