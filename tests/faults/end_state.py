@@ -58,6 +58,14 @@ async def end_state(world: World, slug: str, uid: str) -> dict[str, Any]:
     return json.loads(_masked(json.dumps(found, sort_keys=True, default=str), slug, uid))  # type: ignore[no-any-return]
 
 
+def differences(found: Any, wanted: Any, path: str = "") -> list[str]:
+    """Where two states differ, a line each."""
+    if isinstance(found, dict) and isinstance(wanted, dict):
+        keys = sorted({*found, *wanted})
+        return [line for key in keys for line in differences(found.get(key), wanted.get(key), f"{path}/{key}")]
+    return [] if found == wanted else [f"{path}: {found!r} instead of {wanted!r}"]
+
+
 def _masked(text: str, slug: str, uid: str) -> str:
     """Names, UIDs, times, digests and passwords: all that two equal DataClusters differ in."""
     text = text.replace(uid, "UID")
@@ -115,8 +123,17 @@ def _minio(world: World, slug: str) -> dict[str, Any]:
     return {
         "buckets": {name: dict(client.get_bucket_tags(name) or {}) for name in buckets},
         "users": {key: _without_times(value) for key, value in users.items() if key.startswith(f"{slug}-")},
-        "policies": {key: value for key, value in json.loads(admin.policy_list()).items() if key == slug},
+        "policies": {key: _ordered(value) for key, value in json.loads(admin.policy_list()).items() if key == slug},
     }
+
+
+def _ordered(value: Any) -> Any:
+    """MinIO gives the actions of a policy back in any order."""
+    if isinstance(value, dict):
+        return {key: _ordered(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return sorted((_ordered(item) for item in value), key=json.dumps)
+    return value
 
 
 def _without_times(user: dict[str, Any]) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from bulkhead.kube.resources import LEASES, TENANTS
 from hack.plane.installation import NAMESPACE, Operator
 from hack.plane.plane import Part, Plane, PlaneOptions
 from tests.faults.dying_operator import UNCOUNTED
-from tests.faults.end_state import end_state
+from tests.faults.end_state import differences, end_state
 from tests.faults.reaper import reaping
 from tests.world import World, eventually
 
@@ -96,6 +96,16 @@ class Stage:
     async def state(self, slug: str) -> Any:
         return await end_state(self.world, slug, await self.uid(slug))
 
+    async def like(self, wanted: Any, slug: str, uid: str, said: str) -> None:
+        """Wait until everything of a DataCluster is as `wanted`."""
+
+        async def alike() -> bool:
+            found = differences(await end_state(self.world, slug, uid), wanted)
+            assert not found, "\n".join((said, *found))
+            return True
+
+        await eventually(alike)
+
 
 @pytest.fixture(scope="module")
 async def stage() -> AsyncIterator[Stage]:
@@ -122,6 +132,7 @@ async def test_every_crash_while_provisioning_and_deleting_leads_to_the_undistur
     before = await stage.quiet(SETTLED_SECONDS)
     await stage.provision("reference")
     await stage.world.ready("reference")
+    await stage.world.reason(TENANTS, "reference", "Ready", "Ready")
     provisioning = await stage.quiet(SETTLED_SECONDS) - before
     reference = await stage.state("reference")
     reference_uid = await stage.uid("reference")
@@ -137,7 +148,7 @@ async def test_every_crash_while_provisioning_and_deleting_leads_to_the_undistur
         said = await stage.dead()
         await stage.run()
         await stage.world.ready(slug)
-        assert await stage.state(slug) == reference, said
+        await stage.like(reference, slug, await stage.uid(slug), said)
 
     for number, die in enumerate(moments(deleting)):
         slug = f"crash{number % len(list(moments(provisioning)))}"
@@ -147,7 +158,7 @@ async def test_every_crash_while_provisioning_and_deleting_leads_to_the_undistur
         said = await stage.dead()
         await stage.run()
         await stage.world.gone(TENANTS, slug)
-        assert await end_state(stage.world, slug, uid) == nothing, said
+        await stage.like(nothing, slug, uid, said)
 
     before = await stage.changes()
     assert await stage.quiet(QUIET_SECONDS) == before

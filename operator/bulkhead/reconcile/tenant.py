@@ -14,8 +14,8 @@ import structlog
 
 from bulkhead.api import labels
 from bulkhead.api.conditions import ConditionType, Reason, Status, condition, kstatus, merge, phase
-from bulkhead.api.data_cluster import DataCluster
-from bulkhead.api.meta import API_VERSION, Condition
+from bulkhead.api.data_cluster import DataCluster, DataClusterSpec
+from bulkhead.api.meta import API_VERSION, Condition, LocalRef
 from bulkhead.api.tenant import DataClusterEntry, DataClusterSummary, Tenant, TenantStatus
 from bulkhead.kube.errors import AlreadyExists, Forbidden, Invalid, NotFound
 from bulkhead.kube.resources import CUSTOM_RESOURCE_DEFINITIONS, DATA_CLUSTERS, TENANTS
@@ -93,30 +93,26 @@ def decide(tenant: Tenant, existing: Mapping[str, DataCluster | None]) -> list[A
 
 
 def _action(tenant: Tenant, entry: DataClusterEntry, cluster: DataCluster | None) -> Action | None:
-    wanted = _spec(tenant, entry)
+    followed = _followed(tenant, entry)
     if cluster is None:
-        references = {
-            "tenantRef": {"name": tenant.metadata.name},
-            "dataPlaneRef": {"name": tenant.spec.data_plane_ref.name},
-        }
-        return Create(entry.name, {**references, **wanted})
+        owner, plane = LocalRef(name=tenant.metadata.name), tenant.spec.data_plane_ref
+        return Create(
+            entry.name, msgspec.to_builtins(DataClusterSpec(tenant_ref=owner, data_plane_ref=plane, **followed))
+        )
     if cluster.spec.tenant_ref.name != tenant.metadata.name:
         return Taken(entry.name, cluster.spec.tenant_ref.name)
     if not made_by(tenant, cluster) or cluster.metadata.deletion_timestamp:
         return None
-    current = msgspec.to_builtins(cluster.spec)
-    changes = patch({key: current[key] for key in current if key in _LISTED}, wanted)
-    return Update(entry.name, changes) if changes else None
+    wanted = msgspec.structs.replace(cluster.spec, **followed)
+    if wanted == cluster.spec:
+        return None
+    return Update(entry.name, patch(msgspec.to_builtins(cluster.spec), msgspec.to_builtins(wanted)) or {})
 
 
-_LISTED = ("embedding", "postgres", "search", "dataApi", "egress", "deletionPolicy")
-"""Fields of a DataCluster's spec that follow the Tenant; the others are its own."""
-
-
-def _spec(tenant: Tenant, entry: DataClusterEntry) -> dict[str, Any]:
-    fields: dict[str, Any] = msgspec.to_builtins(entry)
-    del fields["name"]
-    return {**fields, "deletionPolicy": tenant.spec.deletion_policy.value}
+def _followed(tenant: Tenant, entry: DataClusterEntry) -> dict[str, Any]:
+    """Fields of a DataCluster's spec that follow the Tenant; the others are its own."""
+    listed = {field: getattr(entry, field) for field in entry.__struct_fields__ if field != "name"}
+    return {**listed, "deletion_policy": tenant.spec.deletion_policy}
 
 
 async def _act(tenant: Tenant, action: Action, deps: Deps) -> str | None:
