@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -45,9 +46,12 @@ class Api:
 
     url: str
     master_key: str = field(repr=False)
-    _pool: urllib3.PoolManager = field(
-        default_factory=lambda: urllib3.PoolManager(retries=False, timeout=30), repr=False
-    )
+    ca_pem: str | None = field(default=None, repr=False)
+    _pool: urllib3.PoolManager = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        context = ssl.create_default_context(cadata=self.ca_pem) if self.ca_pem else None
+        self._pool = urllib3.PoolManager(retries=False, timeout=30, ssl_context=context)
 
     def call(
         self,
@@ -130,6 +134,8 @@ class Server:
     master_key: str = field(repr=False)
     options: tuple[str, ...] = ()
     emulator_options: tuple[str, ...] = ()
+    ca_pem: str | None = field(default=None, repr=False)
+    """The authority of its certificate, if the options make it speak TLS."""
     port: int = field(default_factory=free_port)
     _process: subprocess.Popen[bytes] | None = None
 
@@ -141,7 +147,8 @@ class Server:
     @property
     def api(self) -> Api:
         """Requests to this server."""
-        return Api(f"http://127.0.0.1:{self.port}", self.master_key)
+        scheme = "https" if self.ca_pem else "http"
+        return Api(f"{scheme}://127.0.0.1:{self.port}", self.master_key, self.ca_pem)
 
     def __enter__(self) -> "Server":
         self.start()

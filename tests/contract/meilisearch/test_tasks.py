@@ -6,19 +6,9 @@ from typing import Any
 import pytest
 
 from tests.contract.meilisearch.conftest import StartServer
-from tests.contract.meilisearch.server import Api, Server, eventually
+from tests.contract.meilisearch.server import Api, Server
+from tests.contract.meilisearch.stalled import HELD_FOR_EVER, HELD_SHORTLY, hold, status_of
 from tests.contract.meilisearch.world import OTHER, OWN, World
-
-EMBEDDER = {
-    "default": {
-        "source": "rest",
-        "url": "http://127.0.0.1:9/v",
-        "request": {"in": "{{text}}"},
-        "response": {"data": "{{embedding}}"},
-    }
-}
-HELD_FOR_EVER = ("--unreachable-host-seconds", "3600")
-HELD_SHORTLY = ("--unreachable-host-seconds", "0.5")
 
 
 @pytest.fixture(scope="module")
@@ -159,17 +149,6 @@ def _emulated(start_server: StartServer, options: tuple[str, ...]) -> Api:
     for uid in (OWN, OTHER):
         server.api.done("POST", "/indexes", {"uid": uid, "primaryKey": "id"})
     return server.api
-
-
-def hold(api: Api) -> int:
-    """Stall the queue; returns the uid of the task that does it."""
-    uid: int = api.master("PATCH", f"/indexes/{OWN}/settings/embedders", EMBEDDER)["taskUid"]
-    eventually(lambda: bool(status_of(api, uid) == "processing"), "the queue is held")
-    return uid
-
-
-def status_of(api: Api, uid: int) -> Any:
-    return api.master("GET", f"/tasks/{uid}")["status"]
 
 
 def test_an_unreachable_embedder_of_one_tenant_keeps_all_others_waiting(start_server: StartServer) -> None:

@@ -1,5 +1,6 @@
 """`_formatted` and `_matchesPosition`: documents with matched words marked and texts cut to a length."""
 
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -63,12 +64,16 @@ class Formatter:
         return (self.form.marker if start else "") + marked + (self.form.marker if end < len(text) else "")
 
     def _window(self, text: str, tokens: Sequence[Token], length: int) -> tuple[int, int]:
-        """The stretch of `length` words that has most matches, the first such."""
+        """The stretch of `length` words that has most matches, the first such, with as many words on either side."""
         if length <= 0 or len(tokens) <= length:
             return 0, len(text)
-        hits = [token.word in self.matched for token in tokens]
-        first = max(range(len(tokens) - length + 1), key=lambda n: (sum(hits[n : n + length]), -n))
-        last = first + length - 1
+        hits = [n for n, token in enumerate(tokens) if token.word in self.matched] or [0]
+        runs = [hits[n : bisect_left(hits, hit + length)] for n, hit in enumerate(hits)]
+        best = max(runs, key=len)
+        first, last = best[0], best[-1]
+        room = length - (last - first + 1)
+        before = min(first, max(-(-room // 2), room - (len(tokens) - 1 - last)))
+        first, last = first - before, first - before + length - 1
         start = 0 if first == 0 else tokens[first].start
         return start, len(text) if last == len(tokens) - 1 else tokens[last].end
 

@@ -85,7 +85,7 @@ def _as_text(value: Json) -> str | None:
 
 def _inverted(text: str) -> str:
     """A text that sorts the other way round; the end of a text sorts after everything."""
-    return "".join(chr(0x10FFFE - ord(character)) for character in text) + chr(0x10FFFF)
+    return "".join(chr(max(0x10FFFE - ord(character), 0)) for character in text) + chr(0x10FFFF)
 
 
 def _words(found: Found, term_count: int, _: int) -> Rank:
