@@ -6,46 +6,53 @@ name is not known to us.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable, Mapping
+
+import msgspec
 
 from bulkhead.api import labels
 from bulkhead.api.conditions import Reason
 from bulkhead.api.meta import GROUP
-from bulkhead.kube.children import ChildMeta
+from bulkhead.kube.children import ChildMeta, PartialObject, child_from
 from bulkhead.kube.client import KubeClient
 from bulkhead.kube.errors import AlreadyExists, Conflict, Forbidden, Invalid, NotFound
-from bulkhead.kube.resources import NAMESPACES, NETWORK_POLICIES, ROLE_BINDINGS
+from bulkhead.kube.resources import NAMESPACES, NETWORK_POLICIES, ROLE_BINDINGS, SECRETS
 from bulkhead.reconcile.children import Child
 from bulkhead.reconcile.report import READY, Verdict, waiting
 from bulkhead.reconcile.settled import ChildDigest
+from bulkhead.reconcile.together import together
 from bulkhead.reconcile.view import View
 
 PRUNED = (NETWORK_POLICIES, ROLE_BINDINGS)
 """Kinds of which one that is no longer wanted is deleted: it opens something."""
+MADE_ANEW = (ROLE_BINDINGS, SECRETS)
+"""Kinds with a field that can not change (roleRef, type). Any other that is refused stays as it is: a namespace without
+its quota or its policies would be worse than one with the old ones."""
 
 
 async def apply_namespace(wanted: Child, uid: str, kube: KubeClient, view: View) -> Verdict:
     """The namespace itself; one that exists and does not bear our stamp is never touched."""
-    seen = view.child(wanted.resource, "", wanted.name)
-    if seen is None:
-        return await _create_namespace(wanted, uid, kube, view)
-    if seen.deletion_timestamp:
-        return waiting(
-            Reason.NAMESPACE_TERMINATING, f'the namespace "{wanted.name}" is being deleted; waiting for its end'
-        )
-    if seen.labels.get(labels.DATA_CLUSTER_UID) != uid:
-        return _not_ours(wanted.name)
-    if _metadata_differs(wanted, seen):
-        metadata = {key: wanted.body["metadata"][key] for key in ("labels", "annotations")}
-        view.put_child(NAMESPACES, await kube.merge_patch(NAMESPACES, wanted.name, {"metadata": metadata}))
+    try:
+        seen = view.child(wanted.resource, "", wanted.name) or await _create_namespace(wanted, kube)
+        if seen.labels.get(labels.DATA_CLUSTER_UID) != uid:
+            return _not_ours(wanted.name)
+        view.apply_child("MODIFIED", seen)
+        if seen.deletion_timestamp:
+            return waiting(
+                Reason.NAMESPACE_TERMINATING, f'the namespace "{wanted.name}" is being deleted; waiting for its end'
+            )
+        if _metadata_differs(wanted, seen):
+            metadata = {key: wanted.body["metadata"][key] for key in ("labels", "annotations")}
+            view.put_child(NAMESPACES, await kube.merge_patch(NAMESPACES, wanted.name, {"metadata": metadata}))
+    except (Forbidden, Invalid) as error:
+        return waiting(Reason.CLUSTER_REFUSED, str(error))
     return READY
 
 
 async def apply_contents(wanted: Iterable[Child], kube: KubeClient, view: View) -> Verdict:
     """Every object of `wanted` in the namespace, side by side."""
     try:
-        await asyncio.gather(*(_apply(child, kube, view) for child in wanted))
+        await together(_apply(child, kube, view) for child in wanted)
     except (Forbidden, Invalid, Conflict) as error:
         return waiting(Reason.CLUSTER_REFUSED, str(error))
     return READY
@@ -65,15 +72,13 @@ async def remove(name: str, uid: str, kube: KubeClient) -> bool:
     return False
 
 
-async def _create_namespace(wanted: Child, uid: str, kube: KubeClient, view: View) -> Verdict:
+async def _create_namespace(wanted: Child, kube: KubeClient) -> ChildMeta:
+    """The new one, or the one that has its name already and is shown by no watch of ours."""
     try:
-        view.put_child(NAMESPACES, await kube.create(NAMESPACES, dict(wanted.body)))
+        answer = await kube.create(NAMESPACES, dict(wanted.body))
     except AlreadyExists:
-        live = await kube.get_metadata(NAMESPACES, wanted.name)
-        if live["metadata"].get("labels", {}).get(labels.DATA_CLUSTER_UID) != uid:
-            return _not_ours(wanted.name)
-        view.put_child(NAMESPACES, live)
-    return READY
+        answer = await kube.get_metadata(NAMESPACES, wanted.name)
+    return child_from(NAMESPACES, msgspec.convert(answer, PartialObject).metadata)
 
 
 def _not_ours(name: str) -> Verdict:
@@ -114,7 +119,7 @@ def in_place(child: Child, seen: ChildMeta) -> bool:
 
 
 async def _replace(child: Child, kube: KubeClient, view: View) -> None:
-    """Put the whole content in place: what somebody added disappears. A roleRef or type can not change: made anew."""
+    """Put the whole content in place: what somebody added disappears."""
     try:
         view.put_child(
             child.resource, await kube.replace(child.resource, child.name, dict(child.body), child.namespace)
@@ -122,6 +127,8 @@ async def _replace(child: Child, kube: KubeClient, view: View) -> None:
     except NotFound:
         view.put_child(child.resource, await kube.create(child.resource, dict(child.body), child.namespace))
     except Invalid:
+        if child.resource not in MADE_ANEW:
+            raise
         await kube.delete(child.resource, child.name, child.namespace)
         view.put_child(child.resource, await kube.create(child.resource, dict(child.body), child.namespace))
 

@@ -12,7 +12,7 @@ from bulkhead.api.plan import Plan
 from bulkhead.api.record import Outline
 from bulkhead.api.tenant import Tenant
 from bulkhead.kube.children import Change, ChildMeta, ChildStore
-from bulkhead.kube.resources import DATA_CLUSTERS, DATA_PLANES, PLANS, SECRETS, TENANTS, Resource
+from bulkhead.kube.resources import DATA_CLUSTERS, DATA_PLANES, NAMESPACES, PLANS, SECRETS, TENANTS, Resource
 from bulkhead.kube.store import ObjectStore, Undecodable
 from bulkhead.reconcile.records import outline_in
 
@@ -104,8 +104,11 @@ class View:
         return self._children.get(resource, name, namespace)
 
     def children_of(self, uid: str) -> list[ChildMeta]:
-        """What belongs to a DataCluster, its record apart."""
-        return [child for child in self._children.children_of(uid) if child.key.namespace != self._namespace]
+        """What belongs to a DataCluster: its namespace and what lies in there. Labels alone prove nothing: anybody can
+        copy them onto objects of another namespace, where nothing is ours to count or to delete."""
+        found = self._children.children_of(uid)
+        homes = {"", *(child.key.name for child in found if child.key.resource == NAMESPACES)}
+        return [child for child in found if child.key.namespace in homes]
 
     def put_child(self, resource: Resource, answer: dict[str, Any]) -> None:
         """Take over the answer to our own write, ahead of the watch."""
