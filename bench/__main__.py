@@ -100,6 +100,7 @@ class Bench:
 
     installed: Installation
     kube: KubeClient
+    as_operator: KubeClient
     alone: bool
     operators: int = 0
     batches: int = 0
@@ -175,7 +176,7 @@ class Bench:
         try:
             absent = {name: await engine.observe(_nobody()) for name, engine in engines.items()}
             servers = {name: getattr(absent[name], "identity", "") for name in engines}
-            yield Script(self.kube, engines, absent, plane, servers)
+            yield Script(self.kube, self.as_operator, engines, absent, plane, servers)
         finally:
             for engine in engines.values():
                 await engine.close()
@@ -228,11 +229,16 @@ async def compare(options: argparse.Namespace, *, alone: bool) -> Figures:
     parts = {Part.KUBERNETES, Part.POSTGRES} if alone else frozenset(Part) - {Part.WORKLOADS}
     async with Plane.start(PlaneOptions(parts=frozenset(parts), fsync=True)) as plane:
         installed = await installation.install(plane)
-        access = from_kubeconfig([plane.kubeconfig])
-        async with access.open_session() as session:
-            kube = KubeClient(session, access.server, Unrecorded(), observe=lambda *_: None, jitter=random.random)
-            bench = Bench(installed, kube, alone)
-            return await measured(bench, options, alone=alone)
+        async with client(plane.kubeconfig) as kube, client(installed.kubeconfig) as as_operator:
+            return await measured(Bench(installed, kube, as_operator, alone), options, alone=alone)
+
+
+@asynccontextmanager
+async def client(kubeconfig: Path) -> AsyncIterator[KubeClient]:
+    """The API server as whom a kubeconfig names."""
+    access = from_kubeconfig([kubeconfig])
+    async with access.open_session() as session:
+        yield KubeClient(session, access.server, Unrecorded(), observe=lambda *_: None, jitter=random.random)
 
 
 async def measured(bench: Bench, options: argparse.Namespace, *, alone: bool) -> Figures:
@@ -249,6 +255,8 @@ async def measured(bench: Bench, options: argparse.Namespace, *, alone: bool) ->
             else:
                 figures.bare_seconds.append(await bench.scripted(options.tenants, figures.bare_concurrency))
         print(f"{title}: round {number + 1} of {options.rounds}", file=sys.stderr)
+    async with bench.operator():
+        pass  # says of the last tenants of the script that they are paused
     figures.rest = await bench.at_rest(options.rest_seconds)
     return figures
 

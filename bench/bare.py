@@ -27,7 +27,7 @@ from bulkhead.api.record import EngineName, Holding, Record
 from bulkhead.api.timestamp import rfc3339
 from bulkhead.engines.contract import Access, Do, Engine, Request
 from bulkhead.kube.client import KubeClient
-from bulkhead.kube.resources import DATA_CLUSTERS, NAMESPACES, SECRETS, TENANTS
+from bulkhead.kube.resources import DATA_CLUSTERS, NAMESPACES, SECRETS, TENANTS, Resource
 from bulkhead.reconcile import children, projections
 from bulkhead.reconcile.children import Child, Owner
 from bulkhead.reconcile.report import READY, Progress, status_of
@@ -41,9 +41,11 @@ Engines = Mapping[EngineName, Engine[Any, Any]]
 class Script:
     """The bare script.
 
+    user: applies Tenants; kube: does the rest, as the operator's service account, for only that may
     absent: per engine, what an operator sees of a tenant that is not there: looked at once, for all
     """
 
+    user: KubeClient
     kube: KubeClient
     engines: Engines
     absent: Mapping[EngineName, Any]
@@ -61,9 +63,9 @@ class Script:
         await asyncio.gather(*(one(name) for name in names))
 
     async def _tenant(self, name: str) -> None:
-        await self._apply(TENANTS.kind, name, {"deletionPolicy": "Delete"}, TENANTS)
+        await self._apply(self.user, TENANTS, name, {"deletionPolicy": "Delete"})
         spec = {"tenantRef": {"name": name}, "dataPlaneRef": {"name": "default"}, "deletionPolicy": "Delete"}
-        made = await self._apply(DATA_CLUSTERS.kind, name, spec, DATA_CLUSTERS)
+        made = await self._apply(self.kube, DATA_CLUSTERS, name, spec)
         cluster = msgspec.convert(made, DataCluster)
         record = self._record(cluster)
         await self.kube.create(SECRETS, _secret(record), NAMESPACE)
@@ -73,12 +75,11 @@ class Script:
         await self._create_all(self._secrets(cluster, record))
         await self._status(cluster, record)
 
-    async def _apply(self, kind: str, name: str, spec: Json, resource: Any) -> Json:
+    async def _apply(self, kube: KubeClient, resource: Resource, name: str, spec: Json) -> Json:
         """Paused, so that an operator that is started later leaves it alone."""
         metadata = {"name": name, "annotations": {labels.PAUSED: "true"}}
-        return await self.kube.create(
-            resource, {"apiVersion": API_VERSION, "kind": kind, "metadata": metadata, "spec": spec}
-        )
+        body = {"apiVersion": API_VERSION, "kind": resource.kind, "metadata": metadata, "spec": spec}
+        return await kube.create(resource, body)
 
     def _record(self, cluster: DataCluster) -> Record:
         uid = cluster.metadata.uid
