@@ -82,7 +82,10 @@ class Page:
 
     def objects(self) -> Sequence[Json]:
         """The items, decoded."""
-        return msgspec.json.decode(self.body, type=_Objects).items or ()
+        try:
+            return msgspec.json.decode(self.body, type=_Objects).items or ()
+        except msgspec.DecodeError as error:
+            raise Unavailable("a page of a list is not from an API server") from error
 
 
 class _ListMeta(msgspec.Struct, rename="camel"):

@@ -30,7 +30,7 @@ OnChild = Callable[[Change, ChildMeta], None]
 """Takes one change. Must not block or raise."""
 
 SILENCE_SECONDS = 90.0
-"""An API server sends a bookmark about every minute."""
+"""An API server sends a bookmark about every minute, the first one later."""
 WATCH_SECONDS = 1800
 _STEADY_SECONDS = 5.0
 """A connection that lived this long was not refused: the next one is made without delay."""
@@ -130,7 +130,7 @@ class MetadataStream:
                     deadline.reschedule(self._now() + self._silence_seconds)
                     self._take(line)
         except TimeoutError:
-            _log.info("watch was silent, connecting again", resource=self.resource.plural)
+            _log.debug("watch was silent, connecting again", resource=self.resource.plural)
         finally:
             if self._now() - opened > _STEADY_SECONDS:
                 self._pauses.reset()

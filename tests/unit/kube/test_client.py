@@ -179,6 +179,12 @@ async def test_a_list_is_read_to_its_end() -> None:
     assert [request.query.get("continue") for request in api.requests] == [None, "more"]
 
 
+async def test_a_page_whose_items_are_no_objects_is_not_taken_for_one() -> None:
+    async with ScriptedApi(answer({"metadata": {}, "items": ["x"]})).client() as client:
+        with pytest.raises(Unavailable, match="not from an API server"):
+            await anext(client.list(CONFIG_MAPS))
+
+
 async def test_a_selector_is_quoted() -> None:
     api = ScriptedApi(listed())
     async with api.client() as client:
