@@ -97,15 +97,22 @@ def deletion_policy(cluster: DataCluster, tenant: Tenant | None) -> DeletionPoli
     return cluster.spec.deletion_policy
 
 
+def namesake(tenant: Tenant, bound_to: str) -> Unresolved | None:
+    """That `tenant` only has the name of the Tenant, of the UID `bound_to`, to which a DataCluster is bound."""
+    if tenant.metadata.uid == bound_to:
+        return None
+    return Unresolved(
+        Reason.TENANT_UID_CHANGED,
+        f'this DataCluster belongs to a former Tenant "{tenant.metadata.name}" with the UID {bound_to}; '
+        "a namesake does not inherit its data: delete this DataCluster, or give the new Tenant another one",
+    )
+
+
 def _rival(cluster: DataCluster, tenant: Tenant, view: View) -> Unresolved | None:
     """Another owner of what this DataCluster asks for: another Tenant's UID, or the record of a namesake."""
     outline = view.outline(cluster.metadata.uid)
-    if outline is not None and outline.tenant_uid != tenant.metadata.uid:
-        return Unresolved(
-            Reason.TENANT_UID_CHANGED,
-            f'this DataCluster belongs to a former Tenant "{tenant.metadata.name}" with the UID {outline.tenant_uid}; '
-            "a namesake does not inherit its data: delete this DataCluster, or give the new Tenant another one",
-        )
+    if outline is not None and (problem := namesake(tenant, outline.tenant_uid)):
+        return problem
     for other in view.outlines_of_slug(cluster.metadata.name):
         if other.uid != cluster.metadata.uid and other.plane == cluster.spec.data_plane_ref.name:
             return Unresolved(

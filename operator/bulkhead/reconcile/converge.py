@@ -8,7 +8,6 @@ nothing.)
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -35,6 +34,7 @@ from bulkhead.engines.errors import EngineError, Insecure, Refused, Unavailable
 from bulkhead.reconcile.key import Key
 from bulkhead.reconcile.planes import OpenEngine
 from bulkhead.reconcile.report import READY, Verdict, waiting
+from bulkhead.reconcile.together import together
 from bulkhead.runtime.gate import BreakerOpen
 from bulkhead.runtime.mutations import Mutations
 
@@ -127,7 +127,7 @@ Findings = Mapping[EngineName, Finding]
 
 async def look(key: Key, subjects: Mapping[EngineName, Subject]) -> Findings:
     """See and decide for every engine, side by side. `key` is parked with an engine that is down."""
-    findings = await asyncio.gather(*(_look(key, subject) for subject in subjects.values()))
+    findings = await together(_look(key, subject) for subject in subjects.values())
     return dict(zip(subjects, findings, strict=True))
 
 
@@ -138,7 +138,7 @@ def claim(findings: Findings, at: str) -> Findings:
 
 async def finish(key: Key, findings: Findings, mutations: Mutations) -> dict[EngineName, Result]:
     """Bring every engine to what is wanted, side by side; one that fails does not stop the others."""
-    results = await asyncio.gather(*(_finish(key, finding, mutations) for finding in findings.values()))
+    results = await together(_finish(key, finding, mutations) for finding in findings.values())
     return dict(zip(findings, results, strict=True))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable, Mapping
 
 import msgspec
@@ -14,16 +13,17 @@ from bulkhead.api.names import physical_names
 from bulkhead.api.ownership import Stamp
 from bulkhead.api.record import EngineName, Holding, Outline, Record
 from bulkhead.api.timestamp import rfc3339
-from bulkhead.engines.contract import Request
+from bulkhead.engines.contract import Access, Request
 from bulkhead.kube.resources import DATA_CLUSTERS
 from bulkhead.reconcile import children, deletion, finalizers, key, namespace, projections, settled, status, tenant
 from bulkhead.reconcile.children import Child, Owner
-from bulkhead.reconcile.context import Context, NotYet, Unresolved, resolve
+from bulkhead.reconcile.context import Context, NotYet, Unresolved, access_wanted, namesake, resolve
 from bulkhead.reconcile.converge import Findings, Result, TenantSubject, claim, finish, look
 from bulkhead.reconcile.deps import DONE, RETRY, Deps, Outcome
 from bulkhead.reconcile.planes import OpenEngine
 from bulkhead.reconcile.records import OpenRecord
 from bulkhead.reconcile.report import Progress, Verdict, digest, status_of, waiting
+from bulkhead.reconcile.together import both
 
 
 async def reconcile(name: str, deps: Deps, *, suspect: bool = False) -> Outcome:
@@ -36,7 +36,7 @@ async def reconcile(name: str, deps: Deps, *, suspect: bool = False) -> Outcome:
         return DONE
     if cluster.metadata.deletion_timestamp:
         return await deletion.run(cluster, deps)
-    if cluster.metadata.annotations.get(labels.PAUSED) == "true":
+    if _is_paused(cluster, deps):
         return await _wait(cluster, waiting(Reason.PAUSED, "paused by annotation: nothing is changed"), deps)
 
     context = resolve(cluster, deps.view, deps.planes)
@@ -45,18 +45,30 @@ async def reconcile(name: str, deps: Deps, *, suspect: bool = False) -> Outcome:
     if isinstance(context, Unresolved):
         return await _wait(cluster, waiting(context.reason, context.message), deps)
     if not suspect and _is_settled(cluster, context, deps):
-        return _until_renewal(deps.view.outline(cluster.metadata.uid))
+        return _until_renewal(deps.view.outline(cluster.metadata.uid), deps)
 
     await finalizers.add(deps.kube, DATA_CLUSTERS, cluster.metadata)
     record = await _open_record(cluster, context, deps)
+    if problem := namesake(context.tenant, record.record.tenant_uid):
+        return await _wait(cluster, waiting(problem.reason, problem.message), deps)
     findings = await _claim_names(cluster, context, record, deps)
-    results, inside = await asyncio.gather(
+    results, inside = await both(
         finish(key.data_cluster(name), findings, deps.mutations),
         _furnish_namespace(cluster, context, record.record, deps),
     )
     record.record = _with_results(record.record, cluster, context, results)
     inside = await _publish_secrets(cluster, context, record.record, inside, deps)
     return await _conclude(cluster, context, record, results, inside, deps)
+
+
+def _is_paused(cluster: DataCluster, deps: Deps) -> bool:
+    """Suspension overrides a pause: a door that must be shut is not left open because repairs are unwanted."""
+    paused = cluster.metadata.annotations.get(labels.PAUSED) == "true"
+    return paused and _access(cluster, deps) is Access.OPEN
+
+
+def _access(cluster: DataCluster, deps: Deps) -> Access:
+    return access_wanted(cluster, deps.view.tenant(cluster.spec.tenant_ref.name))
 
 
 def _is_settled(cluster: DataCluster, context: Context, deps: Deps) -> bool:
@@ -67,13 +79,17 @@ def _is_settled(cluster: DataCluster, context: Context, deps: Deps) -> bool:
     return settled.is_settled(cluster, context, deps.view.outline(uid), seen, deps.clock().timestamp())
 
 
-def _until_renewal(outline: Outline | None) -> Outcome:
-    return Outcome(at=outline.renew_at) if outline is not None and outline.renew_at else DONE
+def _until_renewal(outline: Outline | None, deps: Deps) -> Outcome:
+    if outline is None or not outline.renew_at:
+        return DONE
+    # Due and yet not renewed: its engine is out of use. Coming back at once would be a loop without a pause.
+    return Outcome(at=outline.renew_at) if outline.renew_at > deps.clock().timestamp() else RETRY
 
 
 async def _wait(cluster: DataCluster, verdict: Verdict, deps: Deps) -> Outcome:
     """Say why nothing is done. What it waits for is watched; the retry is for what no watch shows."""
-    await status.write(cluster, status_of(cluster, Progress(overall=verdict), deps.clock()), deps)
+    progress = Progress(overall=verdict, access=_access(cluster, deps))
+    await status.write(cluster, status_of(cluster, progress, deps.clock()), deps)
     return RETRY
 
 
@@ -109,6 +125,8 @@ def _with_listed_indexes(record: Record, cluster: DataCluster) -> Record:
     if listed == record.names.indexes:
         return record
     named = msgspec.structs.replace(record, names=msgspec.structs.replace(record.names, indexes=listed))
+    if EngineName.SEARCH not in record.holdings:
+        return named  # what a plane without search never held must not be waited for when it is deleted
     return named.with_holding(
         EngineName.SEARCH, msgspec.structs.replace(named.holding(EngineName.SEARCH), claimed_at="")
     )
@@ -143,10 +161,11 @@ async def _claim_names(cluster: DataCluster, context: Context, record: OpenRecor
 def _with_results(
     record: Record, cluster: DataCluster, context: Context, results: Mapping[EngineName, Result]
 ) -> Record:
-    """The record with what is provisioned now and, for engines in order, what their survey should show."""
+    """The record with what is provisioned now and, for engines in order, what their survey should show: nothing, where
+    it was suspended before anything was made."""
     for name, result in results.items():
         record = record.with_holding(name, result.holding)
-        if result.verdict.good:
+        if result.verdict.good and result.holding.provisioned:
             request = request_of(cluster, context, record, name)
             fingerprint = _in_use(context)[name].engine.fingerprint(request)
             record = record.with_holding(name, msgspec.structs.replace(result.holding, fingerprint=fingerprint))
@@ -187,18 +206,18 @@ async def _furnish_namespace(cluster: DataCluster, context: Context, record: Rec
     if not found.good:
         return found
     furniture = _furniture(cluster, context, owner)
+    # First: whatever else is refused, a member who was taken out or a range that was closed goes.
+    await namespace.prune(furniture, owner.uid, deps.kube, deps.view)
     return await namespace.apply_contents(furniture, deps.kube, deps.view)
 
 
 async def _publish_secrets(
     cluster: DataCluster, context: Context, record: Record, inside: Verdict, deps: Deps
 ) -> Verdict:
-    """The tenant's Secrets, then what is no longer wanted goes, then what the spec asks for in vain is said."""
+    """The tenant's Secrets; then what the spec asks for in vain is said."""
     if not inside.good:
         return inside
-    owner = Owner.of(record)
     inside = await namespace.apply_contents(_secrets(cluster, context, record), deps.kube, deps.view)
-    await namespace.prune(_furniture(cluster, context, owner), owner.uid, deps.kube, deps.view)
     refused = children.refused_egress(cluster.spec.egress, context.plane.spec.egress)
     if inside.good and refused:
         return waiting(
@@ -250,13 +269,12 @@ async def _conclude(
         record.outline = record.record.outline(settled=mark, status=digest(wanted))
     await record.save()
     await status.write(cluster, wanted, deps)
-    if progress.complete:
-        return _until_renewal(record.outline)
-    return DONE if _all_parked(progress) else RETRY
+    # What waits for one engine alone must not miss the renewal of another one's credentials.
+    return _until_renewal(record.outline, deps) if _all_parked(progress) else RETRY
 
 
 def _all_parked(progress: Progress) -> bool:
-    """Whether all that is missing is engines that do not answer: their gates call the key back."""
+    """Whether nothing is missing, or only engines that do not answer: their gates call the key back."""
     lacking = [verdict for verdict in progress.parts.values() if not verdict.good]
     return all(verdict.reason is Reason.ENGINE_UNAVAILABLE for verdict in lacking)
 

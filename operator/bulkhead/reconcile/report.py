@@ -64,12 +64,14 @@ def status_of(cluster: DataCluster, progress: Progress, now: datetime) -> DataCl
     parts = [condition(kind, v.status, v.reason, v.message) for kind, v in progress.parts.items()] or kept
     suspended = _suspended(progress)
     overall = _overall(parts, progress)
-    conditions = merge(
+    merged = merge(
         cluster.status.conditions,
         [overall, *kstatus(overall), suspended, *parts, *_unlisted(progress)],
         generation=cluster.metadata.generation,
         now=now,
     )
+    as_they_were = {each.type: each for each in kept}
+    conditions = tuple(as_they_were.get(each.type, each) for each in merged)
     provisioned = progress.record is not None and any(h.fingerprint for h in progress.record.holdings.values())
     return DataClusterStatus(
         phase=phase(conditions, deleting=bool(cluster.metadata.deletion_timestamp), provisioned=provisioned),
@@ -103,7 +105,7 @@ def patch(before: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Any
 
 
 def _kept(conditions: Sequence[Condition]) -> list[Condition]:
-    """Parts as last reported: where the flow stopped before them, nothing new is known."""
+    """Parts as last reported, of the generation of then: where the flow stopped before them, nothing new is known."""
     ours = {ConditionType.NAMESPACE_READY, *_ENGINES}
     return [c for c in conditions if c.type in ours]
 
@@ -132,7 +134,8 @@ def _suspended(progress: Progress) -> Condition:
         return condition(ConditionType.SUSPENDED, Status.FALSE, Reason.NOT_SUSPENDED)
     open_still = [str(kind) for kind, verdict in progress.parts.items() if kind in _ENGINES and not verdict.good]
     if progress.overall is not None or open_still:
-        message = "not confirmed by every engine yet: " + ", ".join(open_still)
+        lacking = f": {', '.join(open_still)}" if open_still else ""
+        message = f"not confirmed by every engine yet{lacking}"
         return condition(ConditionType.SUSPENDED, Status.UNKNOWN, Reason.SUSPENDING, message)
     return condition(ConditionType.SUSPENDED, Status.TRUE, Reason.SUSPENDED, "access is cut in every engine")
 

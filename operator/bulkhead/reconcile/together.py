@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Iterable
 from typing import TypeVar
 
 T = TypeVar("T")
+U = TypeVar("U")
 
 
 async def together(parts: Iterable[Awaitable[T]]) -> list[T]:
@@ -22,3 +23,13 @@ async def together(parts: Iterable[Awaitable[T]]) -> list[T]:
             raise end
         results.append(end)
     return results
+
+
+async def both(first: Awaitable[T], second: Awaitable[U]) -> tuple[T, U]:
+    """`together` for two parts that give different things."""
+    one, other = await asyncio.gather(first, second, return_exceptions=True)
+    if isinstance(one, BaseException):
+        raise one
+    if isinstance(other, BaseException):
+        raise other
+    return one, other
