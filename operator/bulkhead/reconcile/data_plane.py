@@ -166,7 +166,8 @@ async def _publish(plane: DataPlane, parts: Mapping[EngineName, Part], deps: Dep
     states = sorted(f"{name}={_state(engine)}" for name, engine in engines.items())
     inputs = "\n".join((plane.metadata.uid, str(plane.metadata.generation), *states))
     version = hashlib.sha256(inputs.encode()).hexdigest()[:16]
-    if await deps.planes.publish(plane.metadata.name, OpenPlane(plane.metadata.uid, version, engines)):
+    opened = {name: part.opened for name, part in parts.items() if part.opened is not None}
+    if await deps.planes.publish(plane.metadata.name, OpenPlane(plane.metadata.uid, version, engines, opened)):
         log.info("plane_opened", plane=plane.metadata.name, engines=states)
         for cluster in deps.view.data_clusters_on(plane.metadata.name):
             deps.enqueue(key.data_cluster(cluster.metadata.name))

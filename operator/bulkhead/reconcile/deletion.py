@@ -42,6 +42,9 @@ async def run(cluster: DataCluster, deps: Deps) -> Outcome:
     record = await deps.records.load(Record, cluster.metadata.uid)
     if record is None:
         return await _let_go(cluster, deps)  # nothing was ever made: the record is written before anything is
+    plane = deps.view.data_plane(record.record.plane)
+    if plane is not None and deps.planes.open_plane(plane) is None:
+        return DONE  # the plane's own first reconcile is not through; it brings us back
     parts = await _cut(cluster, record.record, deps)
     parts |= await _remove_namespace(cluster, record.record, deps)
     if _policy(cluster, deps) is DeletionPolicy.DELETE:
@@ -101,7 +104,7 @@ def _reachable(
     cluster: DataCluster, record: Record, deps: Deps
 ) -> tuple[dict[EngineName, TenantSubject], dict[ConditionType, Verdict]]:
     """Engines that hold something of it and can be asked; for the others, why they can not."""
-    given_up = cluster.metadata.annotations.get(labels.ABANDON, "").split(",")
+    given_up = {name.strip() for name in cluster.metadata.annotations.get(labels.ABANDON, "").split(",")}
     plane = deps.view.data_plane(record.plane)
     opened = deps.planes.open_plane(plane) if plane is not None else None
     subjects: dict[EngineName, TenantSubject] = {}

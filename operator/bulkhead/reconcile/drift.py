@@ -15,6 +15,7 @@ from bulkhead.reconcile import key
 from bulkhead.reconcile.key import Key
 from bulkhead.reconcile.planes import OpenEngine, Planes
 from bulkhead.reconcile.view import View
+from bulkhead.runtime.gate import BreakerOpen
 
 log = structlog.get_logger(__name__)
 
@@ -51,13 +52,18 @@ class DriftScan:
     async def _survey(self, plane: str, opened: OpenEngine) -> None:
         outlines = [outline for outline in self._view.outlines() if outline.plane == plane]
         try:
-            surveyed = await opened.engine.survey()
-        except EngineError as error:
+            surveyed = await opened.gate.call(opened.engine.survey)
+        except (EngineError, BreakerOpen) as error:
             log.warning("survey_failed", plane=plane, engine=opened.engine.name.value, error=str(error))
             return
-        for outline in differing(outlines, opened.engine.name, surveyed):
+        for outline in filter(self._lives, differing(outlines, opened.engine.name, surveyed)):
             log.info("drift", data_cluster=outline.slug, engine=opened.engine.name.value)
             self._suspect(key.data_cluster(outline.slug))
+
+    def _lives(self, outline: Outline) -> bool:
+        """Whether it is looked after. Of one that is being deleted, everything differs for a while."""
+        cluster = self._view.data_cluster(outline.slug)
+        return cluster is not None and cluster.metadata.uid == outline.uid and not cluster.metadata.deletion_timestamp
 
     def _sweep(self) -> None:
         """Deep checks see what no survey can (privileges inside a database, settings of an index)."""

@@ -80,6 +80,8 @@ class OpenPlane:
     """Changes whenever a tenant's reconcile could come to another result."""
     engines: Mapping[EngineName, OpenEngine | Verdict] = field(default_factory=dict)
     """Each engine that the plane offers: in use, or why it is not."""
+    opened: Mapping[EngineName, OpenEngine] = field(default_factory=dict)
+    """Every engine that is open, whether tenants may use it or not: kept until its access changes."""
 
 
 def offered(spec: DataPlaneSpec) -> dict[EngineName, Endpoint]:
@@ -136,8 +138,8 @@ class Planes:
         """The open engine for this access; a changed endpoint, credential or CA opens another one."""
         fingerprint = access.fingerprint()
         before = self._open.get(plane.metadata.name)
-        held = before.engines.get(name) if before is not None and before.uid == plane.metadata.uid else None
-        if isinstance(held, OpenEngine) and held.fingerprint == fingerprint:
+        held = before.opened.get(name) if before is not None and before.uid == plane.metadata.uid else None
+        if held is not None and held.fingerprint == fingerprint:
             return held
         engine, gate = self._factory(plane.metadata.name, name, access)
         return OpenEngine(engine, gate, fingerprint)
@@ -154,15 +156,15 @@ class Planes:
         await self._close(self._open.pop(name, None), keep=None)
 
     async def _close(self, before: OpenPlane | None, keep: OpenPlane | None) -> None:
-        kept = {id(e.engine) for e in _used(keep)}
-        for used in _used(before):
-            if id(used.engine) not in kept:
-                await used.gate.close()
-                await used.engine.close()
+        kept = {id(opened.engine) for opened in _opened(keep)}
+        for opened in _opened(before):
+            if id(opened.engine) not in kept:
+                await opened.gate.close()
+                await opened.engine.close()
 
 
-def _used(plane: OpenPlane | None) -> list[OpenEngine]:
-    return [e for e in plane.engines.values() if isinstance(e, OpenEngine)] if plane is not None else []
+def _opened(plane: OpenPlane | None) -> list[OpenEngine]:
+    return list(plane.opened.values()) if plane is not None else []
 
 
 def _values(

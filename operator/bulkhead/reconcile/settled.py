@@ -30,6 +30,8 @@ def digest(cluster: DataCluster, context: Context, children: Iterable[ChildDiges
         RENDERING,
         f"{cluster.metadata.uid}/{cluster.metadata.generation}",
         cluster.metadata.annotations.get(labels.RECONCILE, ""),
+        # Obeyed when it is made, or it would lie in wait for a loss of which nobody knows yet.
+        cluster.metadata.annotations.get(labels.RECREATE, ""),
         f"{context.tenant.metadata.uid}/{context.tenant.metadata.generation}",
         context.plan_version,
         context.open_plane.version,
