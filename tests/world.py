@@ -122,7 +122,7 @@ class World:
         status = (await self.kube.get(resource, name)).get("status", {})
         return next((each for each in status.get("conditions", ()) if each["type"] == kind), {})
 
-    async def ready(self, name: str) -> Json:
+    async def ready(self, name: str, *, seconds: float = SECONDS) -> Json:
         """Wait until a DataCluster is ready for what its spec says now."""
 
         async def is_ready() -> Json | None:
@@ -134,7 +134,7 @@ class World:
                 return cluster
             raise AssertionError(json.dumps(status, indent=1))
 
-        found = await eventually(is_ready)
+        found = await eventually(is_ready, seconds=seconds)
         assert found is not None
         return found
 

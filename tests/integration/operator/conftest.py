@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from hack.plane.plane import Part, Plane, PlaneOptions
+from tests.integration.operator.engines import Admins
 from tests.world import World
 
 WITHOUT_WORKLOADS = frozenset(Part) - {Part.WORKLOADS}
@@ -18,3 +19,15 @@ async def world() -> AsyncIterator[World]:
     async with Plane.start(PlaneOptions(fsync=False, parts=WITHOUT_WORKLOADS)) as plane, World.on(plane) as world:
         await world.plane_ready()
         yield world
+
+
+@pytest.fixture
+async def admins(world: World) -> AsyncIterator[Admins]:
+    """Who may do anything in the engines of that world."""
+    async with Admins.of(world.plane) as admins:
+        yield admins
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What looks back on the calls of the whole session comes last."""
+    items.sort(key=lambda item: item.path.name == "test_rbac.py")
