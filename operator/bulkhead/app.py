@@ -78,6 +78,8 @@ PLANE_DELAY_SECONDS = 2.0
 OUTAGE_GRACE_SECONDS = 5.0
 """An engine that is back within this time is not shown in the status of every tenant."""
 STALE_WATCH_SECONDS = 300.0
+STALE_RELIST_SECONDS = 1800.0
+"""Kopf shows no bookmarks: of our own kinds nothing may be heard but the list every ten minutes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -326,17 +328,19 @@ class Operator:
     def _stale_watch(self) -> str:
         if self._not_synced():
             return ""
-        stale = [name for name, age in self._ages() if age() > STALE_WATCH_SECONDS]
+        stale = [name for name, age, limit in self._ages() if age() > limit]
         return f"no word from the watch of {', '.join(stale)}" if stale else ""
 
-    def _ages(self) -> Iterator[tuple[str, Callable[[], float]]]:
-        yield from ((stream.resource.plural, partial(_age, stream)) for stream in self._streams)
+    def _ages(self) -> Iterator[tuple[str, Callable[[], float], float]]:
+        """Each watch, how long it has been silent, and how long it may be."""
+        yield from ((stream.resource.plural, partial(_age, stream), STALE_WATCH_SECONDS) for stream in self._streams)
+        yield "own kinds", partial(_age, self._own_kinds), STALE_RELIST_SECONDS
 
     def _measure(self) -> None:
         self._metrics.queue_depth.set_function(lambda: self._queue.depth)
         self._metrics.queue_running.set_function(lambda: self._queue.running)
         self._metrics.queue_failing.set_function(lambda: self._queue.failing)
-        for name, age in self._ages():
+        for name, age, _ in self._ages():
             self._metrics.watch(name, age)
 
 
@@ -381,8 +385,8 @@ def _streams(kube: KubeClient, namespace: str, dispatcher: Dispatcher) -> list[M
     return [*children, own]
 
 
-def _age(stream: MetadataStream) -> float:
-    return asyncio.get_running_loop().time() - stream.last_heard
+def _age(source: MetadataStream | OwnKinds) -> float:
+    return asyncio.get_running_loop().time() - source.last_heard
 
 
 def _asked_to_stop() -> asyncio.Future[None]:

@@ -7,6 +7,7 @@ import contextlib
 import os
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -38,17 +39,20 @@ class Stage:
     running: Operator | None = None
     count: int = 0
 
-    async def run(self, die: str = "") -> Operator:
-        """Start another operator in place of the one before; with `die`, one that dies at that change."""
+    @property
+    def orders(self) -> Path:
+        """Where an operator reads at which change it dies."""
+        return self.world.plane.root / "orders"
+
+    async def run(self) -> None:
+        """Start another operator in place of the one before; it dies when it is ordered to."""
         await self.stop()
         self.count += 1
-        program = ("tests.faults.dying_operator", f"--die={die}") if die else ("bulkhead.cli.main",)
-        operator = self.world.installed.operator(
-            f"operator-{self.count}", program=program, arguments=("--drift-seconds=3600",)
-        )
-        await operator.start()
-        self.running = operator
-        return operator
+        self.orders.write_text("")
+        program = ("tests.faults.dying_operator", str(self.orders))
+        quiet = ("--drift-seconds=3600",)
+        self.running = self.world.installed.operator(f"operator-{self.count}", program=program, arguments=quiet)
+        await self.running.start()
 
     async def stop(self) -> None:
         """End the operator that runs, and its Lease: nobody waits for it to run out."""
@@ -86,9 +90,6 @@ class Stage:
 
         await eventually(has_died)
         return next((line for line in operator.log_file.read_text().splitlines() if line.startswith("dying ")), "")
-
-    async def provision(self, slug: str) -> None:
-        await self.world.tenant(slug)
 
     async def uid(self, slug: str) -> str:
         return str((await self.world.data_cluster(slug))["metadata"]["uid"])
@@ -130,7 +131,7 @@ async def stage() -> AsyncIterator[Stage]:
 async def test_every_crash_while_provisioning_and_deleting_leads_to_the_undisturbed_end(stage: Stage) -> None:
     await stage.run()
     before = await stage.quiet(SETTLED_SECONDS)
-    await stage.provision("reference")
+    await stage.world.tenant("reference")
     await stage.world.ready("reference")
     await stage.world.reason(TENANTS, "reference", "Ready", "Ready")
     provisioning = await stage.quiet(SETTLED_SECONDS) - before
@@ -141,19 +142,20 @@ async def test_every_crash_while_provisioning_and_deleting_leads_to_the_undistur
     nothing = await end_state(stage.world, "reference", reference_uid)
     assert provisioning > 20, "a tenant is more changes than that: the seam was gone around"
 
-    for number, die in enumerate(moments(provisioning)):
+    crashes = list(moments(provisioning))
+    for number, die in enumerate(crashes):
         slug = f"crash{number}"
-        await stage.run(die)
-        await stage.provision(slug)
+        stage.orders.write_text(die)
+        await stage.world.tenant(slug)
         said = await stage.dead()
         await stage.run()
         await stage.world.ready(slug)
         await stage.like(reference, slug, await stage.uid(slug), said)
 
     for number, die in enumerate(moments(deleting)):
-        slug = f"crash{number % len(list(moments(provisioning)))}"
+        slug = f"crash{number % len(crashes)}"
         uid = await stage.uid(slug)
-        await stage.run(die)
+        stage.orders.write_text(die)
         await stage.world.delete(TENANTS, slug)
         said = await stage.dead()
         await stage.run()
