@@ -50,26 +50,35 @@ async def reconcile(name: str, deps: Deps) -> Outcome:
     if plane is None:
         await deps.planes.close(name)
         return DONE
-    if plane.metadata.deletion_timestamp:
+    leaving = _leaving(plane, deps)
+    if leaving is READY:
         return await _let_go(plane, deps)
 
-    await finalizers.add(deps.kube, DATA_PLANES, plane.metadata)
+    if leaving is None:
+        await finalizers.add(deps.kube, DATA_PLANES, plane.metadata)
     record = await _open_record(plane, deps)
     secrets = await _read_secrets(plane, deps)
     parts = await _prepare_engines(plane, record, secrets, deps)
     await _publish(plane, parts, deps)
-    await _write_status(plane, parts, None, deps)
+    await _write_status(plane, parts, leaving, deps)
     return DONE if all(part.verdict.good for part in parts.values()) else RETRY
 
 
+def _leaving(plane: DataPlane, deps: Deps) -> Verdict | None:
+    """Whether a plane that is being deleted may go; None for one that is not. One in use stays in service, after a
+    restart too: its engines hold tenants' data, and deleting those needs it."""
+    if not plane.metadata.deletion_timestamp:
+        return None
+    users = deps.view.count_on(plane.metadata.name)
+    return waiting(Reason.IN_USE, f"{users} data clusters use this plane: delete them first") if users else READY
+
+
 async def _let_go(plane: DataPlane, deps: Deps) -> Outcome:
-    """A plane in use is kept: its engines hold tenants' data and deletion of those needs it."""
-    users = deps.view.data_clusters_on(plane.metadata.name)
-    if users:
-        message = f"{len(users)} data clusters use this plane: delete them first"
-        await _write_status(plane, {}, waiting(Reason.IN_USE, message), deps)
-        return DONE  # their going brings us back
+    """Close the engines, forget what is remembered of them, let the object go."""
     await deps.planes.close(plane.metadata.name)
+    record = await deps.records.load(PlaneRecord, plane.metadata.uid)
+    if record is not None:
+        await record.remove()
     await finalizers.remove(deps.kube, DATA_PLANES, plane.metadata)
     return DONE
 
@@ -215,20 +224,28 @@ def status_of(
         versions={name.value: server.version for name, server in sorted(servers.items())} or plane.status.versions,
         conditions=merge(
             plane.status.conditions,
-            [summary, *kstatus(summary), *found, _secure(servers)],
+            [summary, *kstatus(summary), *found, _secure(parts)],
             generation=plane.metadata.generation,
             now=deps.clock(),
         ),
     )
 
 
-def _secure(servers: Mapping[EngineName, Server]) -> Condition:
-    """`BackendSecure`: the advisories of all servers, each with what closes it."""
-    advisories = [
-        f"{name.value} {server.version}: {text}"
-        for name, server in sorted(servers.items())
-        for text in server.advisories
+def _secure(parts: Mapping[EngineName, Part]) -> Condition:
+    """`BackendSecure`: the advisories of all servers, each with what closes it. Who does not answer is not called
+    secure."""
+    found = [(name, part.server) for name, part in sorted(parts.items()) if part.server is not None]
+    advisories = [f"{name.value} {server.version}: {text}" for name, server in found for text in server.advisories]
+    barred = [
+        f"{name.value}: {part.verdict.message}"
+        for name, part in sorted(parts.items())
+        if part.verdict.reason is Reason.ENGINE_INSECURE
     ]
-    if advisories:
-        return condition(ConditionType.BACKEND_SECURE, Status.FALSE, Reason.ADVISORIES_OPEN, "; ".join(advisories))
+    if advisories or barred:
+        message = "; ".join((*barred, *advisories))
+        return condition(ConditionType.BACKEND_SECURE, Status.FALSE, Reason.ADVISORIES_OPEN, message)
+    unseen = [name.value for name, part in sorted(parts.items()) if part.server is None]
+    if unseen:
+        message = f"not known of {', '.join(unseen)}"
+        return condition(ConditionType.BACKEND_SECURE, Status.UNKNOWN, Reason.ENGINE_UNAVAILABLE, message)
     return condition(ConditionType.BACKEND_SECURE, Status.TRUE, Reason.SECURE)

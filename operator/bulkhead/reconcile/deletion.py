@@ -5,7 +5,6 @@ A part that can not go on (an engine that is down) blocks only itself, says so, 
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 
 import msgspec
@@ -28,6 +27,7 @@ from bulkhead.reconcile.deps import DONE, RETRY, Deps, Outcome
 from bulkhead.reconcile.planes import OpenEngine
 from bulkhead.reconcile.records import OpenRecord
 from bulkhead.reconcile.report import READY, Progress, Verdict, status_of, waiting
+from bulkhead.reconcile.together import together
 
 _CRD = f"{DATA_CLUSTERS.plural}.{DATA_CLUSTERS.group}"
 
@@ -47,12 +47,14 @@ async def run(cluster: DataCluster, deps: Deps) -> Outcome:
         return DONE  # the plane's own first reconcile is not through; it brings us back
     parts = await _cut(cluster, record.record, deps)
     parts |= await _remove_namespace(cluster, record.record, deps)
-    if _policy(cluster, deps) is DeletionPolicy.DELETE:
+    # Asked once: a Tenant that changes its mind in between must not have the record of kept data forgotten.
+    policy = deletion_policy(cluster, deps.view.tenant(cluster.spec.tenant_ref.name))
+    if policy is DeletionPolicy.DELETE:
         parts |= await _erase(cluster, record.record, parts, deps)
     if not all(verdict.good for verdict in parts.values()):
         return await _report(cluster, parts, None, deps)
 
-    await _settle_record(cluster, record, deps)
+    await _settle_record(record, policy, deps)
     return await _let_go(cluster, deps)
 
 
@@ -87,7 +89,7 @@ async def _erase(
     subjects, _ = _reachable(cluster, record, deps)
     cut = {name: subject for name, subject in subjects.items() if parts[ENGINE_CONDITIONS[name]].good}
     me = key.data_cluster(cluster.metadata.name)
-    verdicts = await asyncio.gather(*(erase(me, subject, deps.mutations) for subject in cut.values()))
+    verdicts = await together(erase(me, subject, deps.mutations) for subject in cut.values())
     return {ENGINE_CONDITIONS[name]: verdict for name, verdict in zip(cut, verdicts, strict=True)}
 
 
@@ -140,13 +142,9 @@ def _request(cluster: DataCluster, record: Record, holding: Holding) -> Request:
     )
 
 
-def _policy(cluster: DataCluster, deps: Deps) -> DeletionPolicy:
-    return deletion_policy(cluster, deps.view.tenant(cluster.spec.tenant_ref.name))
-
-
-async def _settle_record(cluster: DataCluster, record: OpenRecord[Record], deps: Deps) -> None:
+async def _settle_record(record: OpenRecord[Record], policy: DeletionPolicy, deps: Deps) -> None:
     """After erasure nothing is remembered; retained data keeps its record, and with it its names."""
-    if _policy(cluster, deps) is DeletionPolicy.DELETE:
+    if policy is DeletionPolicy.DELETE:
         await record.remove()
         return
     kept = {name: _without_secrets(holding) for name, holding in record.record.holdings.items()}
