@@ -32,14 +32,16 @@ def differing(outlines: Iterable[Outline], engine: EngineName, surveyed: Mapping
 
 
 class DriftScan:
-    """One cycle looks at every engine of every plane in bulk, and at a few DataClusters in depth."""
+    """One cycle looks at every engine of every plane in bulk, and at a few planes and DataClusters in depth."""
 
     def __init__(self, view: View, planes: Planes, suspect: Callable[[Key], None], *, cycles_per_sweep: int) -> None:
         self._view = view
         self._planes = planes
         self._suspect = suspect
         self._cycles_per_sweep = cycles_per_sweep
-        self._deep: Iterator[str] = iter(())
+        self._deep: Iterator[Key] = iter(())
+        self._told: dict[tuple[str, EngineName], dict[str, str]] = {}
+        """What differed in the last survey of an engine, by UID: a loss that waits for a person is told once."""
 
     async def cycle(self) -> None:
         """Survey every engine, and take the next few keys of the rolling sweep."""
@@ -56,9 +58,17 @@ class DriftScan:
         except (EngineError, BreakerOpen) as error:
             log.warning("survey_failed", plane=plane, engine=opened.engine.name.value, error=str(error))
             return
-        for outline in filter(self._lives, differing(outlines, opened.engine.name, surveyed)):
-            log.info("drift", data_cluster=outline.slug, engine=opened.engine.name.value)
-            self._suspect(key.data_cluster(outline.slug))
+        except Exception as error:  # noqa: BLE001 - what one server answers must not end the operator of all
+            log.critical("survey_broke", plane=plane, engine=opened.engine.name.value, error=type(error).__name__)
+            return
+        engine = opened.engine.name
+        different = [outline for outline in differing(outlines, engine, surveyed) if self._lives(outline)]
+        told = self._told.get((plane, engine), {})
+        self._told[plane, engine] = {each.uid: _difference(each, engine, surveyed) for each in different}
+        for outline in different:
+            if told.get(outline.uid) != _difference(outline, engine, surveyed):
+                log.info("drift", data_cluster=outline.slug, engine=engine.value)
+                self._suspect(key.data_cluster(outline.slug))
 
     def _lives(self, outline: Outline) -> bool:
         """Whether it is looked after. Of one that is being deleted, everything differs for a while."""
@@ -66,12 +76,22 @@ class DriftScan:
         return cluster is not None and cluster.metadata.uid == outline.uid and not cluster.metadata.deletion_timestamp
 
     def _sweep(self) -> None:
-        """Deep checks see what no survey can (privileges inside a database, settings of an index)."""
-        total = len(self._view.clusters)
+        """Deep checks see what no survey can: privileges inside a database, settings of an index, a server that was
+        upgraded or opened."""
+        total = len(self._view.planes) + len(self._view.clusters)
         for _ in range(-(-total // self._cycles_per_sweep)):
-            name = next(self._deep, None)
-            if name is None:
-                self._deep = iter([each.metadata.name for each in self._view.clusters])
-                name = next(self._deep, None)
-            if name is not None:
-                self._suspect(key.data_cluster(name))
+            wanted = next(self._deep, None)
+            if wanted is None:
+                self._deep = self._everything()
+                wanted = next(self._deep, None)
+            if wanted is not None:
+                self._suspect(wanted)
+
+    def _everything(self) -> Iterator[Key]:
+        """As it is now; what comes later is looked at in the next sweep."""
+        planes = [key.data_plane(each.metadata.name) for each in self._view.planes]
+        return iter([*planes, *(key.data_cluster(each.metadata.name) for each in self._view.clusters)])
+
+
+def _difference(outline: Outline, engine: EngineName, surveyed: Mapping[str, str]) -> str:
+    return f"{outline.fingerprints[engine]} {surveyed.get(outline.uid, '')}"

@@ -150,6 +150,9 @@ async def _let_go(tenant: Tenant, deps: Deps) -> Outcome:
     """Delete what the list made, wait for all that belongs to the Tenant, then let it go."""
     if labels.FINALIZER not in tenant.metadata.finalizers:
         return DONE
+    if tenant.spec.deletion_protection:  # where no admission policy refused it
+        message = "spec.deletionProtection is on: none of its data clusters is deleted until it is set to false"
+        return await _stop(tenant, waiting(Reason.PROTECTED, message), deps)
     crd = await deps.kube.get_metadata(CUSTOM_RESOURCE_DEFINITIONS, _CRD)
     if "deletionTimestamp" in crd["metadata"]:
         message = f'the CRD "{_CRD}" is being removed: nothing is deleted meanwhile'
