@@ -1,6 +1,7 @@
 # What a newcomer needs: `make demo`, `make test`. Everything is set up by these targets themselves.
 PYTHON ?= python3
 VENV := .venv
+WORKERS := 2
 PIP_FLAGS := --disable-pip-version-check --quiet
 SHELL := /bin/bash
 export PYTHONPATH := $(CURDIR)/operator:$(CURDIR)
@@ -18,7 +19,7 @@ demo-down: $(VENV)/ready  ## end the demo and remove what it made
 	@$(VENV)/bin/python -m hack.demo down
 
 test: $(VENV)/ready tools  ## the whole suite, on real servers
-	$(VENV)/bin/pytest $(TESTS)
+	$(VENV)/bin/pytest -n $(WORKERS) --dist loadgroup $(TESTS)
 
 check: $(VENV)/ready  ## format, lint, types, layers, generated files, spelling
 	hack/check
