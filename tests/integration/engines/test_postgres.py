@@ -360,6 +360,8 @@ async def test_an_extension_is_made_where_the_tenant_can_use_but_not_change_it(d
     await driver.converge(request)
     async with driver.client(request) as client:
         assert await one(client, f"SELECT {use}") is not None
+        query = "SELECT extnamespace::regnamespace::text FROM pg_extension WHERE extname <> 'plpgsql'"
+        assert await one(client, query) == "extensions"
         with pytest.raises(pg.InsufficientPrivilege):
             await client.execute("CREATE TABLE extensions.mine ()")
         with pytest.raises(pg.InsufficientPrivilege):
@@ -539,6 +541,17 @@ async def test_a_prepared_transaction_does_not_keep_a_tenant_from_being_removed(
             await client.execute(f"PREPARE TRANSACTION '{request.names.database} {number}'".encode())
     await driver.erase(request)
     assert await driver.inventory(request) == ""
+
+
+async def test_a_prepared_transaction_of_a_role_with_an_odd_name_is_rolled_back_too(driver: Driver) -> None:
+    request = await driver.converge(driver.request())
+    odd = r"odd \ -c role=postgres"
+    database = request.names.database
+    await driver.server.run(f'DROP ROLE IF EXISTS "{odd}"')
+    await driver.server.run(f'SET ROLE {driver.operator}; CREATE ROLE "{odd}"; GRANT "{odd}" TO {driver.operator}')
+    await driver.server.run(f"SET ROLE \"{odd}\"; BEGIN; SELECT 1; PREPARE TRANSACTION '{database} odd'", database)
+    await driver.erase(request)
+    assert await driver.server.rows("SELECT FROM pg_prepared_xacts") == []
 
 
 async def test_an_orphaned_session_does_not_keep_a_tenant_from_being_removed(driver: Driver) -> None:

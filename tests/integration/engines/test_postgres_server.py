@@ -5,14 +5,21 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import psycopg
 import pytest
+from psycopg import sql
 
 from bulkhead.api.data_plane import PostgresTls, TlsMode
 from bulkhead.engines.contract import Do, EngineChanged
 from bulkhead.engines.errors import EngineError, Insecure, Refused, Unavailable
+from bulkhead.engines.postgres.databases import CloseToPublic
+from bulkhead.engines.postgres.engine import PostgresEngine
+from bulkhead.engines.postgres.perform import PAUSES
 from bulkhead.engines.postgres.sessions import CONNECT_SECONDS, KEPT
+from bulkhead.engines.postgres.statement import Rights, Statement
 from hack.plane.certificates import Authority
 from tests.integration.engines.postgres_server import MODES, Driver, Mode, Server, one, running_server
 from tests.unit.engines.postgres import gen
@@ -197,9 +204,11 @@ async def test_a_ca_that_is_none_names_the_secret_with_the_ca(tls_server: Server
     assert "spec.postgres.tls.caSecretRef" in str(error)
 
 
-async def test_a_certificate_for_another_host_is_refused(tls_server: Server) -> None:
-    error = await said(tls_server, host="127.0.0.2")
-    assert isinstance(error, Refused | Unavailable)
+@pytest.mark.parametrize("mode", [TlsMode.VERIFY_FULL, TlsMode.VERIFY_CA])
+async def test_a_ca_that_is_not_given_is_not_any_ca(tls_server: Server, mode: TlsMode) -> None:
+    error = await said(replace(tls_server, ca_pem=None), tls=PostgresTls(mode=mode))
+    assert type(error) is Refused
+    assert "spec.postgres.tls.caSecretRef" in str(error)
 
 
 async def test_no_password_is_sent_to_a_server_without_tls_where_tls_is_asked_for(server: Server) -> None:
@@ -209,6 +218,14 @@ async def test_no_password_is_sent_to_a_server_without_tls_where_tls_is_asked_fo
 
 
 # -- outages -----------------------------------------------------------------------------------------------------------
+async def test_an_engine_that_is_closed_is_unavailable(server: Server) -> None:
+    engine = server.engine()
+    await engine.ping()
+    await engine.close()
+    with pytest.raises(Unavailable):
+        await engine.ping()
+
+
 async def test_kept_sessions_that_a_restart_ended_are_replaced(driver: Driver) -> None:
     request = await driver.converge(driver.request())
     await asyncio.gather(*(driver.engine.ping() for _ in range(4)))
@@ -284,3 +301,109 @@ async def test_a_closed_engine_leaves_no_session_behind(server: Server) -> None:
     async with asyncio.timeout(5):
         while await server.rows(count) != [(0,)]:
             continue
+
+
+# -- what one step withstands ------------------------------------------------------------------------------------------
+@dataclass(frozen=True, slots=True)
+class Count(Statement):
+    """Counts how often it was done; its effect is there from `enough` times on."""
+
+    enough: int
+    trouble: str = ""
+    """Statement that follows the count, which no rollback takes back."""
+
+    def __str__(self) -> str:
+        return "count"
+
+    def text(self, rights: Rights) -> sql.Composed:  # noqa: ARG002 - the same for every operator
+        return sql.SQL("SELECT nextval('public.tries'); {}").format(sql.SQL(self.trouble))
+
+    def proof(self) -> sql.Composed:
+        return sql.SQL("SELECT is_called AND last_value >= {} FROM public.tries").format(sql.Literal(self.enough))
+
+
+@dataclass(frozen=True, slots=True)
+class CountAgain(Count):
+    stubborn: ClassVar[bool] = True
+
+
+def failing_until(tries: int, state: str) -> str:
+    return (
+        f"DO $$ BEGIN IF currval('public.tries') < {tries} "
+        f"THEN RAISE EXCEPTION 'as if' USING ERRCODE = '{state}'; END IF; END $$"
+    )
+
+
+@pytest.fixture
+async def counting(server: Server) -> AsyncIterator[PostgresEngine]:
+    await server.run("DROP SEQUENCE IF EXISTS public.tries; CREATE SEQUENCE public.tries")
+    async with Driver.of(server, "superuser") as driver:
+        yield driver.engine
+
+
+async def tries(server: Server) -> int:
+    ((count,),) = await server.rows("SELECT last_value FROM public.tries")
+    return int(count)
+
+
+@pytest.mark.parametrize("state", ["XX000", "55006", "40P01", "40001"])
+async def test_a_transient_failure_is_tried_again_at_once(server: Server, counting: PostgresEngine, state: str) -> None:
+    await counting.act(Count(1, failing_until(3, state)))
+    assert await tries(server) == 3
+
+
+async def test_a_transient_failure_that_lasts_is_given_up(server: Server, counting: PostgresEngine) -> None:
+    with pytest.raises(Unavailable, match="as if"):
+        await counting.act(Count(1, failing_until(99, "XX000")))
+    assert await tries(server) == 1 + len(PAUSES)
+
+
+@pytest.mark.parametrize("state", ["42501", "42601", "2BP01"])
+async def test_a_lasting_failure_is_not_tried_again(server: Server, counting: PostgresEngine, state: str) -> None:
+    with pytest.raises(Refused, match="as if"):
+        await counting.act(Count(1, failing_until(99, state)))
+    assert await tries(server) == 1
+
+
+async def test_a_step_whose_answer_was_lost_is_done(server: Server, counting: PostgresEngine) -> None:
+    await counting.act(Count(1, "SELECT pg_terminate_backend(pg_backend_pid())"))
+    assert await tries(server) == 1
+
+
+async def test_a_step_that_was_lost_before_it_was_done_is_unavailable(counting: PostgresEngine) -> None:
+    with pytest.raises(Unavailable, match="while count"):
+        await counting.act(Count(2, "SELECT pg_terminate_backend(pg_backend_pid())"))
+
+
+@pytest.mark.parametrize("state", ["42710", "42P04", "42704", "3D000"])
+async def test_what_somebody_else_has_done_is_done(counting: PostgresEngine, state: str) -> None:
+    await counting.act(Count(1, failing_until(99, state)))
+
+
+async def test_what_is_in_the_way_and_is_not_the_effect_is_refused(counting: PostgresEngine) -> None:
+    with pytest.raises(Refused, match="as if"):
+        await counting.act(Count(2, failing_until(99, "42710")))
+
+
+async def test_what_is_acknowledged_without_effect_is_refused_with_the_servers_warning(
+    server: Server, counting: PostgresEngine
+) -> None:
+    warning = "DO $$ BEGIN RAISE WARNING 'no privileges could be revoked'; END $$"
+    with pytest.raises(Refused, match=r"while count: .* it has no effect: no privileges could be revoked"):
+        await counting.act(Count(99, warning))
+    assert await tries(server) == 1
+
+
+async def test_a_revoke_that_is_a_warning_and_no_more_is_not_taken_for_done(server: Server) -> None:
+    await server.run("CREATE DATABASE foreign_one OWNER postgres")
+    try:
+        async with Driver.of(server, "restricted") as driver:
+            with pytest.raises(Refused, match="it has no effect"):
+                await driver.engine.act(CloseToPublic("foreign_one"))
+    finally:
+        await server.run("DROP DATABASE foreign_one")
+
+
+async def test_what_may_slip_in_again_is_done_again(server: Server, counting: PostgresEngine) -> None:
+    await counting.act(CountAgain(3))
+    assert await tries(server) == 3

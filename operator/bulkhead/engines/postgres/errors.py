@@ -53,6 +53,7 @@ _CONNECTION_PROBLEMS: tuple[tuple[str, type[EngineError], str], ...] = (
     ("server does not support ssl", Refused, "give it a certificate, or set spec.postgres.tls.mode to disable"),
     ("certificate", Refused, _TLS),
     ("password authentication failed", Refused, _SECRET),
+    ("no password supplied", Refused, _SECRET),
     ("is not permitted to log in", Refused, _SECRET),
     ("does not exist", Refused, _SECRET),
     ("permission denied", Refused, _RIGHTS),

@@ -132,9 +132,11 @@ async def _holds(session: Session, step: Statement) -> bool:
 
 
 def _may_be_done(error: BaseException) -> bool:
-    # Without a state: the connection was lost or refused, perhaps after the server had done its part. Where there was
-    # no answer at all, asking once more would only take twice the time.
-    return getattr(error, "sqlstate", None) in {None, *DONE_BEFORE} and not isinstance(error, TimeoutError)
+    if isinstance(error, TimeoutError):
+        return False  # nothing answers: asking once more would only take twice the time
+    state = getattr(error, "sqlstate", None)
+    # Without a state, or of one of these classes: the connection was lost, perhaps after the server had done its part.
+    return state is None or state[:2] in ("08", "57") or state in DONE_BEFORE
 
 
 def _worth_repeating(error: BaseException, step: Statement) -> bool:

@@ -52,12 +52,11 @@ _ROLE = """json_build_object(
         CASE WHEN r.rolbypassrls THEN 'BYPASSRLS' END], NULL),
     'expires', coalesce(r.rolvaliduntil <> 'infinity', false),
     'settings', coalesce(to_json(r.rolconfig), '[]'),
-    'operated', pg_has_role(r.oid, 'USAGE') AND pg_has_role(r.oid, {set}),
+    'operated', {operated},
     'verifier_digest', {digest},
     'member_of', coalesce((
         SELECT json_agg(json_build_object(
-            'role', pg_get_userbyid(m.roleid), 'grantor', pg_get_userbyid(m.grantor),
-            'usable', pg_has_role(m.member, m.roleid, 'USAGE') AND pg_has_role(m.member, m.roleid, {set})))
+            'role', pg_get_userbyid(m.roleid), 'grantor', pg_get_userbyid(m.grantor), 'usable', {usable}))
         FROM pg_auth_members m WHERE m.member = r.oid), '[]'),
     'members', coalesce((
         SELECT json_agg(json_build_object(
@@ -65,6 +64,10 @@ _ROLE = """json_build_object(
             'grantor', pg_get_userbyid(m.grantor)))
         FROM pg_auth_members m
         WHERE m.roleid = r.oid AND pg_get_userbyid(m.member) <> current_user), '[]'))"""
+
+_OPERATED = sql.SQL("""EXISTS (
+        SELECT FROM pg_auth_members m JOIN pg_roles o ON o.oid = m.member
+        WHERE m.roleid = r.oid AND o.rolname = current_user AND {usable})""")
 
 _STAMPED_DATABASES = sql.SQL("""
     SELECT d.*, c.description AS stamp FROM pg_database d
@@ -195,11 +198,16 @@ def survey(rights: Rights) -> sql.Composed:
 
 
 def _role(rights: Rights, *, verifiers: bool) -> sql.Composed:
-    # Before 16 membership alone was enough to become a role, and asking for SET is an error.
-    may_set = "SET" if rights.major >= SEPARATE_OPTIONS else "MEMBER"
+    # Memberships are read as they are. pg_has_role() would follow all of ours anew for each role: with a thousand
+    # tenants that is most of the time of a look. Before 16, membership was enough to become a role.
+    usable = sql.SQL("m.inherit_option AND m.set_option" if rights.major >= SEPARATE_OPTIONS else "r.rolinherit")
     # A digest: what is stored never leaves the server. Naming pg_authid at all needs a superuser.
     digest = (
         "(SELECT coalesce(encode(sha256(convert_to(p.rolpassword, 'UTF8')), 'hex'), '') FROM pg_authid p"
         " WHERE p.oid = r.oid)"
     )
-    return sql.SQL(_ROLE).format(set=sql.Literal(may_set), digest=sql.SQL(digest if verifiers else "NULL"))
+    return sql.SQL(_ROLE).format(
+        operated=sql.SQL("true") if rights.superuser else _OPERATED.format(usable=usable),
+        usable=usable,
+        digest=sql.SQL(digest if verifiers else "NULL"),
+    )

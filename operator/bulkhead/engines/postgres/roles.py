@@ -95,9 +95,10 @@ class CreateLogin(Statement):
                 sql.Identifier(self.name), sql.Literal(self.terms.connections), sql.Literal(self.verifier.reveal())
             ),
             stamped(self.name, self.stamp),
+            *self.terms.alterations(self.name),
+            # Last: after each change of memberships Postgres reads all of ours anew before it lets us alter a role.
             membership(self.terms.group, self.name, rights),
             mastery(self.name, rights),
-            *self.terms.alterations(self.name),
         )
 
     def proof(self) -> sql.Composed:

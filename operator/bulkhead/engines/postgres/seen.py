@@ -93,7 +93,7 @@ class SeenRole(Facts, frozen=True):
     """SHA-256 of the stored verifier in hex; None where we may not read it."""
 
 
-class Sessions(Facts, frozen=True):
+class SeenSessions(Facts, frozen=True):
     """Live sessions of one role in the database, or of one of our roles anywhere."""
 
     role: str
@@ -134,7 +134,7 @@ class Seen(Facts, frozen=True):
     operator: Operator
     databases: tuple[SeenDatabase, ...] = ()
     roles: tuple[SeenRole, ...] = ()
-    sessions: tuple[Sessions, ...] = ()
+    sessions: tuple[SeenSessions, ...] = ()
     footprints: tuple[Footprint, ...] = ()
     prepared: tuple[Prepared, ...] = ()
     warm: tuple[str, ...] = ()

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from psycopg import AsyncConnection, OperationalError
+from psycopg import AsyncConnection, InterfaceError, OperationalError
 from psycopg.conninfo import make_conninfo
 from psycopg.pq import TransactionStatus
 
@@ -133,10 +134,12 @@ class Sessions:
         if place.role:
             settings["role"] = place.role
         # As options of the start-up packet they come before anything that a database or role has set.
-        options = " ".join(f"-c {name}={value}" for name, value in settings.items())
+        options = " ".join(f"-c {name}={escaped(value)}" for name, value in settings.items())
         return await self._connect(place.database, self._username, self._password, options)
 
     async def _connect(self, database: str, username: str, password: Sensitive, options: str = "") -> Session:
+        if self._closed:
+            raise InterfaceError("the engine is closed")
         async with asyncio.timeout(CONNECT_SECONDS):
             return await AsyncConnection.connect(
                 make_conninfo(**self._tls()),
@@ -164,6 +167,11 @@ class Sessions:
             return {"sslmode": mode.value, "sslrootcert": self._ca.path}
         # The system's CAs vouch for anybody's certificate, so the name must be checked whatever the mode.
         return {"sslmode": TlsMode.VERIFY_FULL.value, "sslrootcert": ssl.get_default_verify_paths().cafile or "system"}
+
+
+def escaped(value: str) -> str:
+    """`value` as one word of the options that a server is given at log-in."""
+    return re.sub(r"([\\\s])", r"\\\1", value)
 
 
 @asynccontextmanager

@@ -43,7 +43,7 @@ from bulkhead.engines.postgres.seen import (
     Seen,
     SeenDatabase,
     SeenRole,
-    Sessions,
+    SeenSessions,
 )
 from bulkhead.engines.postgres.wanted import Wanted, wanted_of
 from tests.unit.engines.postgres import gen
@@ -324,20 +324,20 @@ def test_an_administrator_may_be_a_member_of_our_group() -> None:
 
 def test_sessions_of_neighbours_in_our_database_are_ended() -> None:
     wanted = gen.wanted()
-    sessions = (Sessions(role="globex_1", stamp=NEIGHBOUR), Sessions(role="acme_1", stamp=OURS))
+    sessions = (SeenSessions(role="globex_1", stamp=NEIGHBOUR), SeenSessions(role="acme_1", stamp=OURS))
     found = steps(wanted, gen.complete(wanted, sessions=sessions))
     assert found == (EndSessions("acme", strangers=("globex_1",)),)
 
 
 def test_sessions_of_dropped_roles_are_ended() -> None:
     wanted = gen.wanted()
-    found = steps(wanted, gen.complete(wanted, sessions=(Sessions(role="", stamp=None),)))
+    found = steps(wanted, gen.complete(wanted, sessions=(SeenSessions(role="", stamp=None),)))
     assert found == (EndSessions("acme"),)
 
 
 def test_sessions_of_our_own_logins_and_of_administrators_live_on() -> None:
     wanted = gen.wanted()
-    sessions = (Sessions(role="acme_1", stamp=OURS), Sessions(role="dba", stamp=None))
+    sessions = (SeenSessions(role="acme_1", stamp=OURS), SeenSessions(role="dba", stamp=None))
     assert steps(wanted, gen.complete(wanted, sessions=sessions)) == ()
 
 
@@ -440,12 +440,12 @@ def test_cutting_access_creates_nothing() -> None:
 
 @pytest.mark.parametrize("role", ["acme_1", ""])
 def test_sessions_that_slipped_in_are_ended_after_the_cut(role: str) -> None:
-    sessions = (Sessions(role=role, stamp=OURS if role else None),)
+    sessions = (SeenSessions(role=role, stamp=OURS if role else None),)
     assert steps(CUT, gen.but(SHUT, sessions=sessions)) == (EndSessions("acme", ours=("acme", "acme_1")),)
 
 
 def test_sessions_of_administrators_survive_the_cut() -> None:
-    assert steps(CUT, gen.but(SHUT, sessions=(Sessions(role="dba", stamp=None),))) == ()
+    assert steps(CUT, gen.but(SHUT, sessions=(SeenSessions(role="dba", stamp=None),))) == ()
 
 
 def test_the_cut_passes_over_what_is_not_ours() -> None:
@@ -474,7 +474,7 @@ def test_another_server_is_not_cut() -> None:
 def test_removal_shuts_out_before_it_drops_and_drops_the_group_last() -> None:
     seen = gen.complete(
         gen.wanted(),
-        sessions=(Sessions(role="acme_1", stamp=OURS),),
+        sessions=(SeenSessions(role="acme_1", stamp=OURS),),
         prepared=(Prepared(gid="two", owner="acme", database="acme"),),
         footprints=(Footprint(role="acme", database="acme"), Footprint(role="acme_1", database="globex")),
     )

@@ -82,6 +82,7 @@ def test_a_state_says_whether_waiting_helps(state: str, kind: type[EngineError])
         ('server certificate for "a" does not match host name "b"', Refused, "spec.postgres.host"),
         ("server does not support SSL, but SSL was required", Refused, "spec.postgres.tls.mode"),
         ('FATAL:  password authentication failed for user "bh_op"', Refused, "spec.postgres.adminSecretRef"),
+        ("fe_sendauth: no password supplied", Refused, "spec.postgres.adminSecretRef"),
         ('FATAL:  role "bh_op" does not exist', Refused, "spec.postgres.adminSecretRef"),
         ('FATAL:  no pg_hba.conf entry for host "1.2.3.4"', Refused, "pg_hba.conf must let the operator in"),
         ("FATAL:  unsupported startup parameter: options", Refused, "not a pooler"),
