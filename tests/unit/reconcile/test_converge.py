@@ -1,0 +1,342 @@
+"""How an engine is brought from what is seen to what is wanted, and what is said where it can not be."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from bulkhead.api.conditions import Reason, Status
+from bulkhead.api.ownership import Stamp
+from bulkhead.api.plan import PlanSpec
+from bulkhead.api.record import EngineName, Holding
+from bulkhead.engines.contract import (
+    Access,
+    ClaimFirst,
+    Conflict,
+    DataMissing,
+    Decision,
+    Do,
+    EngineChanged,
+    Invalid,
+    Request,
+    ServerRequest,
+)
+from bulkhead.engines.errors import EngineError, Insecure, Refused, Unavailable
+from bulkhead.reconcile import converge, key
+from bulkhead.reconcile.converge import Result, ServerSubject, TenantSubject
+from bulkhead.reconcile.report import Verdict
+from bulkhead.runtime.mutations import Mutations
+from tests.unit.reconcile import gen
+from tests.unit.reconcile.memory_engine import Database, Gated, MemoryEngine
+
+ME = key.data_cluster("acme")
+AT = "2026-11-22T12:00:00Z"
+STAMP = Stamp(gen.INSTALLATION, "u-dc-acme")
+OURS = Database(str(STAMP))
+THEIRS = Database("bulkhead:here:u-dc-globex")
+FREE = gen.holding(claimed_at="", provisioned=())
+CLAIMED = gen.holding(provisioned=())
+DOWN = Unavailable("connection refused")
+
+
+def request(holding: Holding = FREE, access: Access = Access.OPEN) -> Request:
+    return Request(
+        stamp=STAMP, names=gen.names(), spec=gen.cluster().spec, plan=PlanSpec(), holding=holding, access=access
+    )
+
+
+def mutations(seen: list[tuple[str, str, bool]] | None = None) -> Mutations:
+    told = seen if seen is not None else []
+    return Mutations(lambda target, action, done: told.append((target, action, done)))
+
+
+async def converged(engine: MemoryEngine, wanted: Request | None = None, **fields: Any) -> Result:
+    """Look, claim, finish."""
+    async with Gated(engine) as gated:
+        return await converged_behind(gated, wanted or request(**fields))
+
+
+async def converged_behind(gated: Gated, wanted: Request) -> Result:
+    subjects = {EngineName.POSTGRES: TenantSubject(gated.opened, wanted)}
+    findings = converge.claim(await converge.look(ME, subjects), AT)
+    return (await converge.finish(ME, findings, mutations()))[EngineName.POSTGRES]
+
+
+async def erased(engine: MemoryEngine, holding: Holding = CLAIMED) -> Verdict:
+    async with Gated(engine) as gated:
+        return await converge.erase(ME, TenantSubject(gated.opened, request(holding, Access.CUT)), mutations())
+
+
+# -- from nothing to everything ----------------------------------------------------------------------------------------
+async def test_a_free_name_is_claimed_before_anything_is_made() -> None:
+    engine = MemoryEngine()
+    async with Gated(engine) as gated:
+        subjects = {EngineName.POSTGRES: TenantSubject(gated.opened, request())}
+        findings = converge.claim(await converge.look(ME, subjects), AT)
+    assert (findings[EngineName.POSTGRES].subject.holding.claimed_at, engine.databases) == (AT, {})
+
+
+async def test_a_claim_that_stands_keeps_its_time() -> None:
+    found = await converged(MemoryEngine(), holding=CLAIMED)
+    assert found.holding.claimed_at == CLAIMED.claimed_at
+
+
+async def test_a_name_that_is_not_free_is_not_claimed() -> None:
+    found = await converged(MemoryEngine(databases={"acme": THEIRS}))
+    assert found.holding.claimed_at == ""
+
+
+async def test_everything_is_made_and_read_back() -> None:
+    engine = MemoryEngine()
+    found = await converged(engine)
+    assert (found.verdict.good, engine.databases, engine.log[-1]) == (True, {"acme": OURS}, "look")
+
+
+async def test_what_is_complete_is_remembered_as_provisioned() -> None:
+    assert (await converged(MemoryEngine())).holding.provisioned == ("database",)
+
+
+async def test_what_was_provisioned_before_stays_so() -> None:
+    holding = gen.holding(provisioned=("index/acme_entries",))
+    found = await converged(MemoryEngine(), holding=holding)
+    assert found.holding.provisioned == ("database", "index/acme_entries")
+
+
+async def test_what_failed_halfway_is_not_provisioned() -> None:
+    found = await converged(MemoryEngine(fails=Refused("no right"), fails_at="SetAccess"))
+    assert (found.verdict.reason, found.holding.provisioned) == (Reason.ENGINE_REFUSED, ())
+
+
+async def test_a_claim_outlasts_a_failure() -> None:
+    found = await converged(MemoryEngine(fails=Refused("no right"), fails_at="Create"))
+    assert found.holding.claimed_at == AT
+
+
+async def test_where_everything_is_in_place_one_look_is_enough() -> None:
+    engine = MemoryEngine(databases={"acme": OURS})
+    await converged(engine, holding=CLAIMED)
+    assert engine.log == ["look"]
+
+
+async def test_what_is_suspended_is_cut_and_kept() -> None:
+    engine = MemoryEngine(databases={"acme": OURS})
+    await converged(engine, holding=CLAIMED, access=Access.CUT)
+    assert engine.databases == {"acme": Database(str(STAMP), open=False)}
+
+
+async def test_what_never_was_made_needs_no_claim_to_be_cut() -> None:
+    found = await converged(MemoryEngine(), access=Access.CUT)
+    assert (found.verdict.good, found.holding.claimed_at) == (True, "")
+
+
+async def test_every_step_passes_the_seam() -> None:
+    seen: list[tuple[str, str, bool]] = []
+    async with Gated(MemoryEngine()) as gated:
+        subjects = {EngineName.POSTGRES: TenantSubject(gated.opened, request(CLAIMED))}
+        await converge.finish(ME, await converge.look(ME, subjects), mutations(seen))
+    assert seen == [("postgres", "Create", True), ("postgres", "SetAccess", True)]
+
+
+async def test_a_server_as_a_whole_is_prepared_the_same_way() -> None:
+    engine = MemoryEngine()
+    async with Gated(engine) as gated:
+        wanted = ServerRequest(stamp=Stamp("here", "u-default"), holding=Holding(), proposal="p-1")
+        subjects = {EngineName.POSTGRES: ServerSubject(gated.opened, wanted)}
+        found = await converge.finish(ME, await converge.look(ME, subjects), mutations())
+    assert found[EngineName.POSTGRES].verdict.good
+    assert list(engine.databases) == ["marker of u-default"]
+
+
+# -- what does not come to an end --------------------------------------------------------------------------------------
+async def test_steps_that_keep_coming_back_are_refused_by_their_name() -> None:
+    found = await converged(MemoryEngine(without_effect=True), holding=CLAIMED)
+    assert found.verdict.reason is Reason.ENGINE_REFUSED
+    assert "Create(name='acme'" in found.verdict.message
+
+
+async def test_steps_that_keep_coming_back_are_not_tried_for_ever() -> None:
+    engine = MemoryEngine(without_effect=True)
+    await converged(engine, holding=CLAIMED)
+    assert engine.log.count("Create") == converge.ROUNDS
+
+
+async def test_steps_that_keep_coming_back_provision_nothing() -> None:
+    found = await converged(MemoryEngine(without_effect=True), holding=CLAIMED)
+    assert found.holding.provisioned == ()
+
+
+# -- an engine that does not answer ------------------------------------------------------------------------------------
+@pytest.mark.parametrize("fails_at", ["look", "Create"])
+async def test_an_engine_that_does_not_answer_leaves_it_unknown(fails_at: str) -> None:
+    found = await converged(MemoryEngine(fails=DOWN, fails_at=fails_at))
+    assert (found.verdict.status, found.verdict.reason) == (Status.UNKNOWN, Reason.ENGINE_UNAVAILABLE)
+
+
+@pytest.mark.parametrize("fails_at", ["look", "Create"])
+async def test_a_key_is_parked_with_an_engine_that_does_not_answer(fails_at: str) -> None:
+    async with Gated(MemoryEngine(fails=DOWN, fails_at=fails_at)) as gated:
+        await converged_behind(gated, request())
+        assert gated.gate.parked == 1
+
+
+async def test_a_key_is_parked_without_a_call_while_the_engine_is_known_to_be_down() -> None:
+    async with Gated(MemoryEngine(fails=DOWN)) as gated:
+        await converged_behind(gated, request())
+        calls = len(gated.engine.log)
+        found = await converged_behind(gated, request())
+        assert (found.verdict.reason, len(gated.engine.log)) == (Reason.ENGINE_UNAVAILABLE, calls)
+
+
+async def test_a_parked_key_is_called_back_when_the_engine_answers() -> None:
+    async with Gated(MemoryEngine(fails=DOWN)) as gated:
+        await converged_behind(gated, request())
+        gated.engine.fails = None
+        gated.may_ping.set()
+        async with asyncio.timeout(5):
+            await gated.back.wait()
+        assert gated.recovered == [ME]
+
+
+async def test_an_engine_that_says_no_parks_nobody() -> None:
+    async with Gated(MemoryEngine(fails=Refused("no right"))) as gated:
+        await converged_behind(gated, request())
+        assert (gated.gate.parked, gated.gate.is_open) == (0, False)
+
+
+@pytest.mark.parametrize("error", [DOWN, Refused("no right")], ids=["down", "refused"])
+async def test_one_engine_that_fails_does_not_stop_the_others(error: EngineError) -> None:
+    well = MemoryEngine()
+    async with Gated(MemoryEngine(fails=error)) as failing, Gated(well) as working:
+        subjects = {
+            EngineName.POSTGRES: TenantSubject(failing.opened, request(CLAIMED)),
+            EngineName.SEARCH: TenantSubject(working.opened, request(CLAIMED)),
+        }
+        found = await converge.finish(ME, await converge.look(ME, subjects), mutations())
+    assert {name: result.verdict.good for name, result in found.items()} == {
+        EngineName.POSTGRES: False,
+        EngineName.SEARCH: True,
+    }
+    assert "acme" in well.databases
+
+
+# -- what is not to be done --------------------------------------------------------------------------------------------
+async def test_what_belongs_to_another_is_never_touched() -> None:
+    engine = MemoryEngine(databases={"acme": THEIRS})
+    await converged(engine, holding=CLAIMED)
+    assert (engine.databases, engine.log) == ({"acme": THEIRS}, ["look"])
+
+
+async def test_what_was_lost_is_never_made_anew() -> None:
+    engine = MemoryEngine()
+    found = await converged(engine, holding=gen.holding())
+    assert (found.verdict.reason, engine.databases) == (Reason.DATA_MISSING, {})
+
+
+async def test_what_was_lost_stays_remembered() -> None:
+    assert (await converged(MemoryEngine(), holding=gen.holding())).holding.provisioned == ("database",)
+
+
+async def test_nothing_is_written_to_another_server() -> None:
+    engine = MemoryEngine(identity="server-2")
+    await converged(engine, holding=CLAIMED)
+    assert engine.log == ["look"]
+
+
+DECISIONS: dict[str, tuple[Decision, Reason, tuple[str, ...]]] = {
+    "conflict": (
+        Conflict("database", "acme", "u-other"),
+        Reason.CONFLICT,
+        ('database "acme"', "u-other", "left untouched", "rename or remove it"),
+    ),
+    "conflict with nobody known": (
+        Conflict("bucket", "acme-data"),
+        Reason.CONFLICT,
+        ('bucket "acme-data"', "does not bear our stamp", "choose another name"),
+    ),
+    "data missing": (
+        DataMissing("database", "acme"),
+        Reason.DATA_MISSING,
+        ('database "acme"', "restore it", "bulkhead.dev/recreate=postgres"),
+    ),
+    "engine changed": (
+        EngineChanged("server-1", "server-2"),
+        Reason.ENGINE_CHANGED,
+        ('"server-1"', '"server-2"', "point the DataPlane back"),
+    ),
+    "invalid": (
+        Invalid("spec.postgres.extensions", '"plv8" is not allowed: ask for another'),
+        Reason.INVALID_SPEC,
+        ("spec.postgres.extensions", "ask for another"),
+    ),
+    "claim first": (ClaimFirst(), Reason.PROVISIONING, ("claimed first",)),
+}
+
+
+@pytest.mark.parametrize("case", DECISIONS)
+def test_what_can_not_go_on_names_what_is_in_the_way_and_the_way_out(case: str) -> None:
+    decision, reason, parts = DECISIONS[case]
+    found = converge.verdict(EngineName.POSTGRES, decision)
+    assert (found.status, found.reason) == (Status.FALSE, reason)
+    assert all(part in found.message for part in parts), found.message
+
+
+def test_nothing_left_to_do_is_good() -> None:
+    assert converge.verdict(EngineName.POSTGRES, Do()).good
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "reason"),
+    [
+        (Insecure("the master key is empty"), Status.FALSE, Reason.ENGINE_INSECURE),
+        (Refused("no right"), Status.FALSE, Reason.ENGINE_REFUSED),
+        (DOWN, Status.UNKNOWN, Reason.ENGINE_UNAVAILABLE),
+        (EngineError("something else"), Status.UNKNOWN, Reason.ENGINE_UNAVAILABLE),
+    ],
+    ids=["insecure", "refused", "unavailable", "any other"],
+)
+def test_every_error_of_an_engine_has_its_reason(error: EngineError, status: Status, reason: Reason) -> None:
+    assert converge.failure(error) == Verdict(status, reason, str(error))
+
+
+# -- erasing -----------------------------------------------------------------------------------------------------------
+async def test_what_is_ours_is_erased() -> None:
+    engine = MemoryEngine(databases={"acme": OURS, "globex": THEIRS})
+    assert (await erased(engine)).good
+    assert engine.databases == {"globex": THEIRS}
+
+
+async def test_erasing_goes_on_until_a_look_finds_nothing() -> None:
+    engine = MemoryEngine(databases={"acme": Database(str(STAMP), files=1)})
+    assert (await erased(engine)).good
+    assert engine.log == ["look", "DropFile", "look", "Drop", "look"]
+
+
+async def test_erasing_what_is_gone_is_good() -> None:
+    engine = MemoryEngine()
+    assert (await erased(engine)).good
+    assert engine.log == ["look"]
+
+
+async def test_what_is_not_ours_is_not_erased() -> None:
+    engine = MemoryEngine(databases={"acme": THEIRS})
+    assert (await erased(engine)).good
+    assert engine.databases == {"acme": THEIRS}
+
+
+async def test_what_keeps_coming_back_is_not_said_to_be_erased() -> None:
+    found = await erased(MemoryEngine(databases={"acme": OURS}, without_effect=True))
+    assert (found.reason, "keeps coming back" in found.message) == (Reason.ENGINE_REFUSED, True)
+
+
+async def test_nothing_is_erased_on_another_server() -> None:
+    engine = MemoryEngine(identity="server-2", databases={"acme": OURS})
+    assert (await erased(engine)).reason is Reason.ENGINE_CHANGED
+    assert engine.databases == {"acme": OURS}
+
+
+async def test_erasing_waits_for_an_engine_that_is_down() -> None:
+    async with Gated(MemoryEngine(fails=DOWN)) as gated:
+        found = await converge.erase(ME, TenantSubject(gated.opened, request(CLAIMED)), mutations())
+        assert (found.reason, gated.gate.parked) == (Reason.ENGINE_UNAVAILABLE, 1)
