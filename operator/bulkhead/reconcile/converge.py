@@ -170,8 +170,8 @@ async def _look(key: Key, subject: Subject) -> Finding:
 
 
 def _parked(key: Key, subject: Subject, error: EngineError | BreakerOpen) -> EngineError:
-    """The same error for an engine that answered; one that did not calls the key back when it does."""
-    if isinstance(error, EngineError) and not isinstance(error, Unavailable):
+    """The same error for an engine that answers; one that is down calls the key back when it does again."""
+    if isinstance(error, EngineError) and not subject.opened.gate.is_open:
         return error
     subject.opened.gate.park(key)
     return Unavailable(str(error))

@@ -14,15 +14,28 @@ from bulkhead.api.ownership import Stamp
 from bulkhead.api.record import EngineName, Holding, Outline, Record
 from bulkhead.api.timestamp import rfc3339
 from bulkhead.engines.contract import Access, Request
+from bulkhead.engines.errors import EngineError
+from bulkhead.kube.errors import NotFound
 from bulkhead.kube.resources import DATA_CLUSTERS
-from bulkhead.reconcile import children, deletion, finalizers, key, namespace, projections, settled, status, tenant
+from bulkhead.reconcile import (
+    children,
+    deletion,
+    finalizers,
+    key,
+    namespace,
+    projections,
+    settled,
+    status,
+    suspension,
+    tenant,
+)
 from bulkhead.reconcile.children import Child, Owner
 from bulkhead.reconcile.context import Context, NotYet, Unresolved, access_wanted, namesake, resolve
 from bulkhead.reconcile.converge import Findings, Result, TenantSubject, claim, finish, look
 from bulkhead.reconcile.deps import DONE, RETRY, Deps, Outcome
 from bulkhead.reconcile.planes import OpenEngine
 from bulkhead.reconcile.records import OpenRecord
-from bulkhead.reconcile.report import Progress, Verdict, digest, status_of, waiting
+from bulkhead.reconcile.report import READY, Progress, Verdict, digest, status_of, waiting
 from bulkhead.reconcile.together import both
 
 
@@ -43,12 +56,15 @@ async def reconcile(name: str, deps: Deps, *, suspect: bool = False) -> Outcome:
     if isinstance(context, NotYet):
         return DONE
     if isinstance(context, Unresolved):
+        await suspension.cut_unresolved(cluster, deps)
         return await _wait(cluster, waiting(context.reason, context.message), deps)
     if not suspect and _is_settled(cluster, context, deps):
         return _until_renewal(deps.view.outline(cluster.metadata.uid), deps)
 
     await finalizers.add(deps.kube, DATA_CLUSTERS, cluster.metadata)
     record = await _open_record(cluster, context, deps)
+    if record is None:
+        return DONE
     if problem := namesake(context.tenant, record.record.tenant_uid):
         return await _wait(cluster, waiting(problem.reason, problem.message), deps)
     findings = await _claim_names(cluster, context, record, deps)
@@ -94,14 +110,27 @@ async def _wait(cluster: DataCluster, verdict: Verdict, deps: Deps) -> Outcome:
 
 
 # -- the record --------------------------------------------------------------------------------------------------------
-async def _open_record(cluster: DataCluster, context: Context, deps: Deps) -> OpenRecord[Record]:
-    """The record, with credentials in force for every engine in use. Not written yet."""
-    opened = await deps.records.load(Record, cluster.metadata.uid) or deps.records.draft(_draft(cluster, context, deps))
+async def _open_record(cluster: DataCluster, context: Context, deps: Deps) -> OpenRecord[Record] | None:
+    """The record, with credentials in force for every engine in use. Not written yet; None where the cluster went."""
+    opened = await deps.records.load(Record, cluster.metadata.uid)
+    if opened is None:
+        if not await _still_there(cluster, deps):
+            return None
+        opened = deps.records.draft(_draft(cluster, context, deps))
     opened.record = _with_listed_indexes(opened.record, cluster)
     for name, engine in _in_use(context).items():
         holding = _held(opened.record, name, engine, cluster, deps)
         opened.record = opened.record.with_holding(name, holding)
     return opened
+
+
+async def _still_there(cluster: DataCluster, deps: Deps) -> bool:
+    """Asked live before anything begins: a watch that lags could have us provision for one that is long gone."""
+    try:
+        live = await deps.kube.get_metadata(DATA_CLUSTERS, cluster.metadata.name)
+    except NotFound:
+        return False
+    return bool(live["metadata"]["uid"] == cluster.metadata.uid)
 
 
 def _draft(cluster: DataCluster, context: Context, deps: Deps) -> Record:
@@ -135,7 +164,11 @@ def _with_listed_indexes(record: Record, cluster: DataCluster) -> Record:
 def _held(record: Record, name: EngineName, engine: OpenEngine, cluster: DataCluster, deps: Deps) -> Holding:
     """What is held for one engine, with its credentials renewed and a wish to recreate lost data obeyed once."""
     held = record.holding(name)
-    credentials = engine.engine.credentials(record.names, Stamp(record.installation, record.uid), held, deps.clock())
+    stamp = Stamp(record.installation, record.uid)
+    try:
+        credentials = engine.engine.credentials(record.names, stamp, held, deps.clock())
+    except EngineError:
+        credentials = held.credentials  # no key to sign with; the look that follows says why
     held = msgspec.structs.replace(held, server=held.server or engine.identity, credentials=credentials)
     wish = cluster.metadata.annotations.get(labels.RECREATE, "")
     if wish.partition(":")[0] != name.value or wish == held.recreated:
@@ -182,8 +215,10 @@ def _outline(record: OpenRecord[Record]) -> Outline:
 
 # -- engines -----------------------------------------------------------------------------------------------------------
 def _in_use(context: Context) -> dict[EngineName, OpenEngine]:
+    """Engines to work on: those that tenants may use, and any that is open where access is to be cut."""
+    cut = context.access is Access.CUT
     engines = context.open_plane.engines.items()
-    return {name: engine for name, engine in engines if isinstance(engine, OpenEngine) and not engine.barred}
+    return {name: engine for name, engine in engines if isinstance(engine, OpenEngine) and (cut or not engine.barred)}
 
 
 def request_of(cluster: DataCluster, context: Context, record: Record, name: EngineName) -> Request:
@@ -215,9 +250,10 @@ async def _publish_secrets(
     cluster: DataCluster, context: Context, record: Record, inside: Verdict, deps: Deps
 ) -> Verdict:
     """The tenant's Secrets; then what the spec asks for in vain is said."""
-    if not inside.good:
+    if inside.reason is Reason.CONFLICT or inside.reason is Reason.NAMESPACE_TERMINATING:
         return inside
-    inside = await namespace.apply_contents(_secrets(cluster, context, record), deps.kube, deps.view)
+    published = await namespace.apply_contents(_secrets(cluster, context, record), deps.kube, deps.view)
+    inside = inside if not inside.good else published
     refused = children.refused_egress(cluster.spec.egress, context.plane.spec.egress)
     if inside.good and refused:
         return waiting(
@@ -270,21 +306,21 @@ async def _conclude(
     await record.save()
     await status.write(cluster, wanted, deps)
     # What waits for one engine alone must not miss the renewal of another one's credentials.
-    return _until_renewal(record.outline, deps) if _all_parked(progress) else RETRY
+    return _until_renewal(record.outline, deps) if _all_parked(progress, context) else RETRY
 
 
-def _all_parked(progress: Progress) -> bool:
-    """Whether nothing is missing, or only engines that do not answer: their gates call the key back."""
-    lacking = [verdict for verdict in progress.parts.values() if not verdict.good]
-    return all(verdict.reason is Reason.ENGINE_UNAVAILABLE for verdict in lacking)
+def _all_parked(progress: Progress, context: Context) -> bool:
+    """Whether nothing is missing, or only what engines that are down must give: their gates call the key back."""
+    down = {ENGINE_CONDITIONS[name] for name, engine in _in_use(context).items() if engine.gate.is_open}
+    return all(verdict.good or kind in down for kind, verdict in progress.parts.items())
 
 
 def _parts(context: Context, results: Mapping[EngineName, Result], inside: Verdict) -> dict[ConditionType, Verdict]:
     """A verdict for the namespace and for every engine that the plane offers."""
     parts = {ConditionType.NAMESPACE_READY: inside}
     for name, engine in context.open_plane.engines.items():
-        closed = engine if isinstance(engine, Verdict) else engine.barred
-        parts[ENGINE_CONDITIONS[name]] = closed or results[name].verdict
+        found = engine if isinstance(engine, Verdict) else engine.barred
+        parts[ENGINE_CONDITIONS[name]] = results[name].verdict if name in results and not found else found or READY
     return parts
 
 

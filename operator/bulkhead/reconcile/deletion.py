@@ -12,23 +12,24 @@ import msgspec
 from bulkhead.api import labels
 from bulkhead.api.conditions import ENGINE_CONDITIONS, ConditionType, Reason, Status
 from bulkhead.api.data_cluster import DataCluster, DeletionPolicy
-from bulkhead.api.ownership import Stamp
-from bulkhead.api.plan import PlanSpec
 from bulkhead.api.record import Credential, EngineName, Holding, Record
 from bulkhead.api.sensitive import Sensitive
 from bulkhead.api.timestamp import rfc3339
-from bulkhead.engines.contract import Access, Request
 from bulkhead.kube.errors import NotFound
 from bulkhead.kube.resources import CUSTOM_RESOURCE_DEFINITIONS, DATA_CLUSTERS
-from bulkhead.reconcile import finalizers, key, namespace, status
+from bulkhead.reconcile import finalizers, key, namespace, status, suspension
 from bulkhead.reconcile.context import deletion_policy
-from bulkhead.reconcile.converge import TenantSubject, erase, finish, look
+from bulkhead.reconcile.converge import TenantSubject, erase
 from bulkhead.reconcile.deps import DONE, RETRY, Deps, Outcome
-from bulkhead.reconcile.planes import OpenEngine
 from bulkhead.reconcile.records import OpenRecord
 from bulkhead.reconcile.report import READY, Progress, Verdict, status_of, waiting
 from bulkhead.reconcile.together import together
 
+_RECORD_LOST = waiting(
+    Reason.RECORD_UNREADABLE,
+    "its record (a Secret in the operator's namespace) is gone, so nobody knows what to cut and erase: restore that "
+    f"Secret, or clear up by hand and take the finalizer {labels.FINALIZER} off this object",
+)
 _CRD = f"{DATA_CLUSTERS.plural}.{DATA_CLUSTERS.group}"
 
 
@@ -40,6 +41,8 @@ async def run(cluster: DataCluster, deps: Deps) -> Outcome:
         return await _report(cluster, {}, hindrance, deps)
 
     record = await deps.records.load(Record, cluster.metadata.uid)
+    if record is None and deps.view.children_of(cluster.metadata.uid):
+        return await _report(cluster, {}, _RECORD_LOST, deps)
     if record is None:
         return await _let_go(cluster, deps)  # nothing was ever made: the record is written before anything is
     plane = deps.view.data_plane(record.record.plane)
@@ -76,17 +79,15 @@ async def _hindrance(cluster: DataCluster, deps: Deps) -> Verdict | None:
 
 async def _cut(cluster: DataCluster, record: Record, deps: Deps) -> dict[ConditionType, Verdict]:
     """Close every engine to the tenant before anything else: whatever else fails, nobody can write any more."""
-    subjects, parts = _reachable(cluster, record, deps)
-    me = key.data_cluster(cluster.metadata.name)
-    results = await finish(me, await look(me, subjects), deps.mutations)
-    return parts | {ENGINE_CONDITIONS[name]: result.verdict for name, result in results.items()}
+    subjects, parts = _parted(cluster, record, deps)
+    return parts | await suspension.cut(cluster, subjects, deps)
 
 
 async def _erase(
     cluster: DataCluster, record: Record, parts: Mapping[ConditionType, Verdict], deps: Deps
 ) -> dict[ConditionType, Verdict]:
     """Erase in every engine that is cut, side by side, each until a last look finds nothing of ours."""
-    subjects, _ = _reachable(cluster, record, deps)
+    subjects, _ = _parted(cluster, record, deps)
     cut = {name: subject for name, subject in subjects.items() if parts[ENGINE_CONDITIONS[name]].good}
     me = key.data_cluster(cluster.metadata.name)
     verdicts = await together(erase(me, subject, deps.mutations) for subject in cut.values())
@@ -102,43 +103,27 @@ async def _remove_namespace(cluster: DataCluster, record: Record, deps: Deps) ->
     return {ConditionType.NAMESPACE_READY: waiting(Reason.NAMESPACE_TERMINATING, message)}
 
 
-def _reachable(
+def _parted(
     cluster: DataCluster, record: Record, deps: Deps
 ) -> tuple[dict[EngineName, TenantSubject], dict[ConditionType, Verdict]]:
     """Engines that hold something of it and can be asked; for the others, why they can not."""
     given_up = {name.strip() for name in cluster.metadata.annotations.get(labels.ABANDON, "").split(",")}
-    plane = deps.view.data_plane(record.plane)
-    opened = deps.planes.open_plane(plane) if plane is not None else None
-    subjects: dict[EngineName, TenantSubject] = {}
-    lost: dict[ConditionType, Verdict] = {}
-    for name, holding in record.holdings.items():
-        if name.value in given_up:
-            continue
-        engine = opened.engines.get(name) if opened is not None else None
-        if isinstance(engine, OpenEngine):
-            subjects[name] = TenantSubject(engine, _request(cluster, record, holding))
-        else:
-            lost[ENGINE_CONDITIONS[name]] = engine or _unreachable(name, record.plane)
-    return subjects, lost
+    found = suspension.reachable(cluster, record, deps)
+    subjects = {name: subject for name, subject in found.items() if name.value not in given_up}
+    lost = [name for name in record.holdings if name not in found and name.value not in given_up]
+    return subjects, {ENGINE_CONDITIONS[name]: _unreachable(name, record.plane, deps) for name in lost}
 
 
-def _unreachable(name: EngineName, plane: str) -> Verdict:
+def _unreachable(name: EngineName, plane: str, deps: Deps) -> Verdict:
+    known = deps.view.data_plane(plane)
+    opened = deps.planes.open_plane(known) if known is not None else None
+    why = opened.engines.get(name) if opened is not None else None
+    if isinstance(why, Verdict):
+        return why
     return waiting(
         Reason.PLANE_NOT_READY,
         f'the DataPlane "{plane}" does not offer {name.value} now, so what is there can not be cut: bring it back, '
         f"or give this engine up by the annotation {labels.ABANDON}={name.value}",
-    )
-
-
-def _request(cluster: DataCluster, record: Record, holding: Holding) -> Request:
-    """What is needed to find and close what is there; limits play no part in it."""
-    return Request(
-        stamp=Stamp(record.installation, record.uid),
-        names=record.names,
-        spec=cluster.spec,
-        plan=PlanSpec(),
-        holding=holding,
-        access=Access.CUT,
     )
 
 

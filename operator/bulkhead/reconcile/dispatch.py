@@ -36,6 +36,7 @@ class Dispatcher:
         self._namespace = namespace
         self._enqueue = enqueue
         self._enqueue_later = enqueue_later
+        self._asked: dict[Key, object] = {}
 
     def object_changed(self, resource: Resource, name: str) -> None:
         """The newest state of an object of one of our kinds is another now; it may be gone."""
@@ -69,11 +70,22 @@ class Dispatcher:
         if resource == PLANS:
             yield from (key.data_cluster(each.metadata.name) for each in self._view.clusters)
             return
-        yield Key(resource.kind, name)
-        if resource == TENANTS:
+        asked = self._asks_for_something_else(resource, name)
+        if asked or resource != DATA_PLANES:
+            yield Key(resource.kind, name)
+        if asked and resource == TENANTS:
             yield from (key.data_cluster(each.metadata.name) for each in self._view.data_clusters_of(name))
-        elif resource == DATA_PLANES:
+        elif asked and resource == DATA_PLANES:
             yield from (key.data_cluster(each.metadata.name) for each in self._view.data_clusters_on(name))
+
+    def _asks_for_something_else(self, resource: Resource, name: str) -> bool:
+        """Whether more changed than the status, which we write ourselves and which asks nobody for anything."""
+        found = self._view.store_of(resource).get(name)
+        meta = found.metadata if found is not None else None
+        asked = meta and (meta.uid, meta.generation, meta.deletion_timestamp, tuple(sorted(meta.annotations.items())))
+        before = self._asked.get(Key(resource.kind, name))
+        self._asked[Key(resource.kind, name)] = asked
+        return asked != before
 
     def _planes_using(self, secret: str) -> Iterator[Key]:
         for plane in self._view.planes:

@@ -124,6 +124,7 @@ class Planes:
     def __init__(self, factory: EngineFactory) -> None:
         self._factory = factory
         self._open: dict[str, OpenPlane] = {}
+        self._opening: dict[str, dict[EngineName, OpenEngine]] = {}
 
     def open_plane(self, plane: DataPlane) -> OpenPlane | None:
         """The plane as last published; None before its own first reconcile, or after it was made anew."""
@@ -139,28 +140,35 @@ class Planes:
         fingerprint = access.fingerprint()
         before = self._open.get(plane.metadata.name)
         held = before.opened.get(name) if before is not None and before.uid == plane.metadata.uid else None
-        if held is not None and held.fingerprint == fingerprint:
-            return held
+        opening = self._opening.setdefault(plane.metadata.name, {})
+        for each in (held, opening.get(name)):
+            if each is not None and each.fingerprint == fingerprint:
+                return each
         engine, gate = self._factory(plane.metadata.name, name, access)
-        return OpenEngine(engine, gate, fingerprint)
+        opening[name] = OpenEngine(engine, gate, fingerprint)
+        return opening[name]
 
     async def publish(self, name: str, plane: OpenPlane) -> bool:
         """Put `plane` in place; what is no longer used is closed. Returns whether tenants must look again."""
         before = self._open.get(name)
+        opening = self._opening.pop(name, {})
         self._open[name] = plane
-        await self._close(before, keep=plane)
+        await _close([*_opened(before), *opening.values()], keep=plane)
         return before is None or before.version != plane.version
 
     async def close(self, name: str) -> None:
         """Close everything of a plane that is gone."""
-        await self._close(self._open.pop(name, None), keep=None)
+        opening = self._opening.pop(name, {})
+        await _close([*_opened(self._open.pop(name, None)), *opening.values()], keep=None)
 
-    async def _close(self, before: OpenPlane | None, keep: OpenPlane | None) -> None:
-        kept = {id(opened.engine) for opened in _opened(keep)}
-        for opened in _opened(before):
-            if id(opened.engine) not in kept:
-                await opened.gate.close()
-                await opened.engine.close()
+
+async def _close(engines: Iterable[OpenEngine], keep: OpenPlane | None) -> None:
+    """Close each once, apart from those that `keep` has."""
+    kept = {id(opened.engine) for opened in _opened(keep)}
+    for engine, gate in {id(opened.engine): (opened.engine, opened.gate) for opened in engines}.values():
+        if id(engine) not in kept:
+            await gate.close()
+            await engine.close()
 
 
 def _opened(plane: OpenPlane | None) -> list[OpenEngine]:

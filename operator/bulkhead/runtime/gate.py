@@ -1,6 +1,6 @@
 """The gate to one engine: so many calls at once, and none while it is down.
 
-A breaker opens at the first call that the engine did not answer. Then nobody waits for it any more: keys that need it
+A breaker opens when a call and then a ping got no answer. Then nobody waits for it any more: keys that need it
 are parked, one prober pings it at growing intervals, and its first answer releases them all. So an engine that is down
 costs one ping now and then, whatever the number of tenants.
 """
@@ -31,24 +31,15 @@ class Breaker:
 
     is_open: bool = False
     failures: int = 0
-    """Pings that failed, and trips without one successful call in between: an engine that answers pings but no calls is
-    let in less and less often."""
+    """Pings that failed in a row."""
 
     def failed(self) -> Breaker:
-        """A call got no answer."""
-        return self if self.is_open else replace(self, is_open=True, failures=self.failures + 1)
-
-    def succeeded(self) -> Breaker:
-        """A call got an answer. One that was under way when the breaker opened does not close it."""
-        return self if self.is_open else Breaker()
+        """Neither a call nor a ping got an answer."""
+        return self if self.is_open else Breaker(is_open=True, failures=1)
 
     def ping_failed(self) -> Breaker:
         """It is still down."""
         return replace(self, failures=self.failures + 1)
-
-    def ping_succeeded(self) -> Breaker:
-        """It is back, on trial: `failures` stay until a call succeeds."""
-        return replace(self, is_open=False)
 
     def pause(self, jitter: float) -> float:
         """Seconds until the next ping."""
@@ -82,6 +73,8 @@ class Gate(Generic[K]):
         self.target = target
         self._ping = ping
         self._unavailable = unavailable
+        self._limit = limit
+        self._closed = False
         self._slots = asyncio.Semaphore(limit)
         self._on_recovered = on_recovered
         self._on_change = on_change
@@ -116,9 +109,8 @@ class Gate(Generic[K]):
             try:
                 result = await work()
             except self._unavailable as error:
-                self._trip(str(error))
+                await self._doubt(str(error))
                 raise
-        self._breaker = self._breaker.succeeded()
         return result
 
     def park(self, key: K) -> None:
@@ -129,7 +121,11 @@ class Gate(Generic[K]):
         self._on_recovered((key,))
 
     async def close(self) -> None:
-        """End the prober and release what is parked: whoever takes this gate's place must see those keys."""
+        """Let nobody in any more, wait for who is inside, end the prober, and release what is parked: whoever takes
+        this gate's place must see those keys."""
+        self._closed = True
+        for _ in range(self._limit):
+            await self._slots.acquire()
         if self._prober:
             self._prober.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -139,6 +135,15 @@ class Gate(Generic[K]):
     def _refuse_while_open(self) -> None:
         if self.is_open:
             raise BreakerOpen(f"{self.target} is down: {self._why}")
+        if self._closed:
+            raise BreakerOpen(f"{self.target} is reached in another way now")
+
+    async def _doubt(self, why: str) -> None:
+        """One call got no answer in time. Whether that is the engine or what was asked of it (a lock that a tenant
+        holds, a database of its own that is slow), a ping tells: one tenant must not close the engine to all."""
+        if self.is_open or self._closed or await self._answers():
+            return
+        self._trip(why)
 
     def _trip(self, why: str) -> None:
         if self.is_open:
@@ -153,7 +158,7 @@ class Gate(Generic[K]):
         while not await self._answers():
             self._breaker = self._breaker.ping_failed()
             await self._sleep(self._breaker.pause(self._jitter()))
-        self._breaker = self._breaker.ping_succeeded()
+        self._breaker = Breaker()
         self._release()
         self._on_change(self.is_open)
 
