@@ -42,7 +42,7 @@ from bulkhead.engines.postgres.seen import (
     neighbour,
 )
 from bulkhead.engines.postgres.statement import Statement
-from bulkhead.engines.postgres.wanted import DATABASE, Wanted, WantedLogin, spec_problem
+from bulkhead.engines.postgres.wanted import DATABASE, Wanted, WantedLogin, permitted, spec_problem
 
 Steps = tuple[Statement, ...]
 
@@ -53,7 +53,8 @@ def decide(wanted: Wanted, seen: Seen, allowed_extensions: Collection[str]) -> D
         return changed
     if wanted.access is Access.CUT:
         return Do(_cut(wanted, seen))
-    if problem := spec_problem(wanted, allowed_extensions):
+    problem = spec_problem(wanted, allowed_extensions)
+    if problem and not wanted.provisioned:
         return problem
     if stranger := _first_not_ours(wanted, seen):
         return stranger
@@ -61,7 +62,9 @@ def decide(wanted: Wanted, seen: Seen, allowed_extensions: Collection[str]) -> D
         return DataMissing("database", wanted.database)
     if not wanted.claimed and _something_is_absent(wanted, seen):
         return ClaimFirst()
-    return Do(_open(wanted, seen), provisions=frozenset({DATABASE}))
+    # A spec that asks for too much does not keep what is there from being repaired.
+    steps = _open(permitted(wanted, allowed_extensions), seen)
+    return problem if problem and not steps else Do(steps, provisions=frozenset({DATABASE}))
 
 
 def decide_removal(wanted: Wanted, seen: Seen) -> Do | EngineChanged:

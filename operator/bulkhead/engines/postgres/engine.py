@@ -123,7 +123,8 @@ class PostgresEngine:
             seen = await self._look(wanted)
             if _worth_entering(wanted, seen):
                 return msgspec.structs.replace(seen, inside=await self._look_inside(wanted))
-        if seen.databases or wanted.access is Access.CUT:
+        begun = seen.databases or seen.roles or wanted.provisioned
+        if begun or wanted.access is Access.CUT:
             return msgspec.structs.replace(seen, warm=())
         return msgspec.structs.replace(seen, warm=self._reservations.choose(request.stamp.uid, seen.warm))
 

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 import psycopg
 
 from bulkhead.engines.errors import EngineError, Insecure, Refused, Unavailable
+from bulkhead.engines.postgres.statement import MAINTENANCE
 
 CLASSES: dict[str, type[EngineError]] = {
     "08": Unavailable,  # connection exception
@@ -54,8 +55,9 @@ _CONNECTION_PROBLEMS: tuple[tuple[str, type[EngineError], str], ...] = (
     ("certificate", Refused, _TLS),
     ("password authentication failed", Refused, _SECRET),
     ("no password supplied", Refused, _SECRET),
-    ("is not permitted to log in", Refused, _SECRET),
-    ("does not exist", Refused, _SECRET),
+    ("too many connections", Unavailable, "others use them all"),
+    (f'database "{MAINTENANCE}" does not exist', Refused, "the operator works from that database: make it again"),
+    ('role "', Refused, _SECRET),
     ("permission denied", Refused, _RIGHTS),
     ("pg_hba.conf", Refused, _HBA),
     ("unsupported startup parameter", Refused, "spec.postgres.host must name the server itself, not a pooler"),

@@ -99,7 +99,7 @@ class Sessions:
 
     async def _living(self) -> Session | None:
         """A kept session that still answers. Those that were ended (the server was restarted) are let go; where one is
-        not answered at all, no other will be. Raises TimeoutError."""
+        not answered at all (a firewall forgot it, or the server hangs), all are."""
         while self._idle:
             session = self._idle.pop()
             try:
@@ -110,7 +110,6 @@ class Sessions:
             except TimeoutError:
                 await session.close()
                 await self._let_go()
-                raise
             else:
                 return session
         return None
@@ -154,6 +153,7 @@ class Sessions:
                 require_auth="scram-sha-256",
                 connect_timeout=CONNECT_SECONDS,
                 tcp_user_timeout=1000 * CONNECT_SECONDS,
+                keepalives_idle=60,
                 gssencmode="disable",
                 autocommit=True,
                 prepare_threshold=None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from bulkhead.api.ownership import Stamp
 from bulkhead.api.quantity import size_in_bytes
@@ -90,6 +90,15 @@ def spec_problem(wanted: Wanted, allowed_extensions: Collection[str]) -> Invalid
         if problem := _schema_problem(schema):
             return Invalid("spec.postgres.schemas", f'"{schema}" {problem}: choose another name')
     return None
+
+
+def permitted(wanted: Wanted, allowed_extensions: Collection[str]) -> Wanted:
+    """`wanted` without what `spec_problem` finds fault with."""
+    return replace(
+        wanted,
+        extensions=tuple(extension for extension in wanted.extensions if extension in allowed_extensions),
+        schemas=tuple(schema for schema in wanted.schemas if not _schema_problem(schema)),
+    )
 
 
 def _schema_problem(schema: str) -> str | None:

@@ -385,6 +385,14 @@ def test_a_schema_that_can_not_be_had_is_refused(schema: str) -> None:
     assert found.field == "spec.postgres.schemas"
 
 
+def test_a_spec_that_asks_for_too_much_does_not_keep_what_is_there_from_being_repaired() -> None:
+    wanted = gen.wanted(extensions=("pg_trgm", "dblink"), schemas=("app", "pg_x"), provisioned=True)
+    seen = gen.complete(gen.wanted(extensions=("pg_trgm",), schemas=("app",)))
+    drifted = gen.with_database(seen, connection_limit=-1)
+    assert steps(wanted, drifted) == (ConformDatabase("acme", wanted.stamp, 23),)
+    assert isinstance(decided(wanted, seen), Invalid)
+
+
 # -- rotation ----------------------------------------------------------------------------------------------------------
 def rotated() -> tuple[Wanted, Seen]:
     """Generation 1 is held no more, and is still there."""
