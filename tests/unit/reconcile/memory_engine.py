@@ -84,7 +84,9 @@ class MemoryEngine:
     fails: EngineError | None = None
     """Raised by every call."""
     fails_at: str = ""
-    """Type of the step that alone raises it; empty: all do."""
+    """The look or the type of step that alone raises it; empty: all do."""
+    for_good: bool = False
+    """Once it was raised, every later call raises it too, pings as well."""
     without_effect: bool = False
     """Steps are acknowledged and do nothing."""
     refuses: Invalid | None = None
@@ -184,6 +186,7 @@ class MemoryEngine:
     def _answer(self, what: str) -> None:
         self.log.append(what)
         if self.fails and self.fails_at in ("", what):
+            self.fails_at = "" if self.for_good else self.fails_at
             raise self.fails
 
 

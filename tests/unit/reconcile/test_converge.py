@@ -175,10 +175,17 @@ async def test_an_engine_that_does_not_answer_leaves_it_unknown(fails_at: str) -
 
 
 @pytest.mark.parametrize("fails_at", ["look", "Create"])
-async def test_a_key_is_parked_with_an_engine_that_does_not_answer(fails_at: str) -> None:
-    async with Gated(MemoryEngine(fails=DOWN, fails_at=fails_at)) as gated:
+async def test_a_key_is_parked_with_an_engine_that_is_down(fails_at: str) -> None:
+    async with Gated(MemoryEngine(fails=DOWN, fails_at=fails_at, for_good=True)) as gated:
         await converged_behind(gated, request())
         assert gated.gate.parked == 1
+
+
+@pytest.mark.parametrize("fails_at", ["look", "Create"])
+async def test_a_call_without_answer_parks_nobody_with_an_engine_that_answers_others(fails_at: str) -> None:
+    async with Gated(MemoryEngine(fails=DOWN, fails_at=fails_at)) as gated:
+        await converged_behind(gated, request())
+        assert (gated.gate.parked, gated.recovered) == (0, [])
 
 
 async def test_a_key_is_parked_without_a_call_while_the_engine_is_known_to_be_down() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -18,6 +17,7 @@ from bulkhead.api.record import EngineName
 from bulkhead.engines.contract import Access
 from bulkhead.reconcile.report import READY, Progress, Verdict, digest, patch, status_of, waiting
 from tests.unit.reconcile import gen
+from tests.unit.reconcile.memory_kube import merged
 
 LATER = gen.NOW + timedelta(hours=1)
 DOWN = Verdict(Status.UNKNOWN, Reason.ENGINE_UNAVAILABLE, "postgres is down")
@@ -261,19 +261,6 @@ DOCUMENTS = st.dictionaries(
     st.recursive(LEAVES, lambda inner: st.dictionaries(st.sampled_from("abc"), inner, max_size=3), max_leaves=6),
     max_size=3,
 )
-
-
-def merged(target: Any, change: Any) -> Any:
-    """RFC 7396."""
-    if not isinstance(change, Mapping):
-        return change
-    result = dict(target) if isinstance(target, Mapping) else {}
-    for key, value in change.items():
-        if value is None:
-            result.pop(key, None)
-        else:
-            result[key] = merged(result.get(key), value)
-    return result
 
 
 @given(DOCUMENTS, DOCUMENTS)

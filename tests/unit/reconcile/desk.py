@@ -1,0 +1,53 @@
+"""What a flow is given, in memory, and what it gave back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bulkhead.kube.resources import Resource
+from bulkhead.reconcile.deps import Deps
+from bulkhead.reconcile.key import Key
+from bulkhead.reconcile.planes import Planes
+from bulkhead.reconcile.records import Records
+from bulkhead.reconcile.view import View
+from bulkhead.runtime.mutations import Mutations
+from tests.unit.reconcile import gen
+from tests.unit.reconcile.memory_kube import MemoryKube
+
+
+def no_engine(*_: Any) -> Any:
+    """Factory of engines for tests in which none is opened."""
+    raise AssertionError("an engine was opened")
+
+
+class Desk:
+    """The dependencies of the flows over one view and one API server."""
+
+    def __init__(self, view: View, kube: MemoryKube) -> None:
+        self.view = view
+        self.kube = kube
+        self.enqueued: list[Key] = []
+        self.answers: list[tuple[str, str]] = []
+        """Kind and name of every answer that was taken over."""
+        self.deps = Deps(
+            installation=gen.INSTALLATION,
+            namespace=gen.NAMESPACE,
+            view=view,
+            kube=kube,
+            records=Records(kube, gen.NAMESPACE, on_write=lambda _: None),
+            planes=Planes(no_engine),
+            mutations=Mutations(lambda *_: None),
+            clock=lambda: gen.NOW,
+            new_id=lambda: "id-1",
+            enqueue=self.enqueued.append,
+            answered=self._note,
+        )
+
+    @classmethod
+    def of(cls, *objects: gen.AnyObject, more: tuple[tuple[Resource, dict[str, Any]], ...] = ()) -> Desk:
+        """One whose view has seen everything that the API server holds; of `more` it knows nothing."""
+        seen = [(gen.resource_of(each), gen.raw(each)) for each in objects]
+        return cls(gen.view(*objects), MemoryKube(*seen, *more))
+
+    def _note(self, resource: Resource, answer: dict[str, Any]) -> None:
+        self.answers.append((resource.kind, answer["metadata"]["name"]))
