@@ -90,7 +90,6 @@ class Script:
             tenant=cluster.metadata.name,
             tenant_uid=uid,
             plane="default",
-            plane_uid=self.plane.metadata.uid,
             names=physical_names(cluster.metadata.name, uid, cluster.spec.search.indexes, opaque=False),
         )
         now = datetime.now(UTC)

@@ -65,49 +65,37 @@ class Reason(StrEnum):
     # it is as wanted
     READY = "Ready"
     SUSPENDED = "Suspended"
-    RESUMED = "Resumed"
     NOT_SUSPENDED = "NotSuspended"
-    LISTED = "Listed"
     UNLISTED = "Unlisted"
     SECURE = "Secure"
 
     # it will be, by itself
     PROVISIONING = "Provisioning"
-    REPAIRING = "Repairing"
     SUSPENDING = "Suspending"
-    RESUMING = "Resuming"
     DELETING = "Deleting"
     CRD_TERMINATING = "CrdTerminating"
     NAMESPACE_TERMINATING = "NamespaceTerminating"
     IN_USE = "InUse"
     PLANE_NOT_READY = "PlaneNotReady"
     ENGINE_UNAVAILABLE = "EngineUnavailable"
-    CLUSTER_UNAVAILABLE = "ClusterUnavailable"
-    INTERNAL_ERROR = "InternalError"
 
     # a person asked for it to stand still
     PAUSED = "Paused"
-    DRY_RUN = "DryRun"
     PROTECTED = "Protected"
 
     # a person must act
     INVALID_SPEC = "InvalidSpec"
     TENANT_NOT_FOUND = "TenantNotFound"
     TENANT_UID_CHANGED = "TenantUidChanged"
-    TENANT_DELETING = "TenantDeleting"
     PLAN_NOT_FOUND = "PlanNotFound"
     PLAN_EXCEEDED = "PlanExceeded"
     PLANE_NOT_FOUND = "PlaneNotFound"
-    PLANE_UID_CHANGED = "PlaneUidChanged"
     CAPACITY_EXHAUSTED = "CapacityExhausted"
     NAME_RESERVED = "NameReserved"
     NAME_TAKEN = "NameTaken"
     SECRET_MISSING = "SecretMissing"  # noqa: S105 - a reason
     SECRET_INCOMPLETE = "SecretIncomplete"  # noqa: S105 - a reason
-    EXTENSION_NOT_ALLOWED = "ExtensionNotAllowed"
     EGRESS_NOT_ALLOWED = "EgressNotAllowed"
-    IMAGE_NOT_ALLOWED = "ImageNotAllowed"
-    NOT_OFFERED = "NotOffered"
     CONFLICT = "Conflict"
     DATA_MISSING = "DataMissing"
     RECORD_UNREADABLE = "RecordUnreadable"
@@ -119,13 +107,13 @@ class Reason(StrEnum):
 
 
 _AS_WANTED = frozenset({
-    Reason.READY, Reason.SUSPENDED, Reason.RESUMED, Reason.NOT_SUSPENDED, Reason.LISTED, Reason.UNLISTED, Reason.SECURE,
-    Reason.PAUSED, Reason.DRY_RUN, Reason.PROTECTED,
+    Reason.READY, Reason.SUSPENDED, Reason.NOT_SUSPENDED, Reason.UNLISTED, Reason.SECURE,
+    Reason.PAUSED, Reason.PROTECTED,
 })  # fmt: skip
 HEALING = frozenset({
-    Reason.PROVISIONING, Reason.REPAIRING, Reason.SUSPENDING, Reason.RESUMING, Reason.DELETING, Reason.CRD_TERMINATING,
+    Reason.PROVISIONING, Reason.SUSPENDING, Reason.DELETING, Reason.CRD_TERMINATING,
     Reason.NAMESPACE_TERMINATING, Reason.IN_USE, Reason.PLANE_NOT_READY, Reason.ENGINE_UNAVAILABLE,
-    Reason.CLUSTER_UNAVAILABLE, Reason.INTERNAL_ERROR,
+
 })  # fmt: skip
 """Reasons that pass by themselves: we try again, or wait for what is on its way."""
 NEEDS_A_PERSON = frozenset(Reason) - _AS_WANTED - HEALING

@@ -76,7 +76,6 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     tenant: str
     tenant_uid: str
     plane: str
-    plane_uid: str
     names: PhysicalNames
     holdings: dict[EngineName, Holding] = {}
     retained_at: str = ""

@@ -142,7 +142,6 @@ def _draft(cluster: DataCluster, context: Context, deps: Deps) -> Record:
         tenant=context.tenant.metadata.name,
         tenant_uid=context.tenant.metadata.uid,
         plane=context.plane.metadata.name,
-        plane_uid=context.plane.metadata.uid,
         names=physical_names(cluster.metadata.name, uid, cluster.spec.search.indexes, opaque=context.opaque),
     )
 

@@ -33,13 +33,6 @@ class Metrics:
             buckets=_SLOW,
             registry=registry,
         )
-        self.engine = Histogram(
-            "bulkhead_engine_seconds",
-            "Time spent with one engine in one reconcile, by how it ended.",
-            ("engine", "outcome"),
-            buckets=_SLOW,
-            registry=registry,
-        )
         self.breaker_open = Gauge(
             "bulkhead_engine_down", "1 while the engine is known to be down.", ("plane", "engine"), registry=registry
         )

@@ -131,7 +131,6 @@ def record(slug: str = "acme", **fields: Any) -> Record:
         "tenant": "acme",
         "tenant_uid": uid_of("acme"),
         "plane": "default",
-        "plane_uid": uid_of("default"),
         "names": names(slug),
         "holdings": {EngineName.POSTGRES: holding(slug)},
     }
