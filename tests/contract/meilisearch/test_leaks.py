@@ -106,6 +106,16 @@ def test_the_batch_of_a_global_task_shows_a_neighbours_name(tenants: World, own:
     assert OTHER in reply.text
 
 
+def test_the_batch_of_a_swap_with_an_own_index_shows_the_neighbours(tenants: World, own: str, lag: int) -> None:
+    for _ in range(lag + 1):
+        change(tenants, OWN)
+    first, second = (tenants.api.done("POST", "/swap-indexes", [{"indexes": [OWN, OTHER]}]) for _ in range(2))
+    assert second["batchUid"] not in tenants.global_task_uids(), first
+    reply = tenants.api.call("GET", f"/batches/{second['batchUid']}", token=own)
+    assert reply.status == 200
+    assert reply.body["details"] == {"swaps": [{"indexes": [OWN, OTHER], "rename": False}]}
+
+
 def test_an_own_batch_is_hidden_if_a_global_task_has_its_uid(tenants: World, own: str, lag: int) -> None:
     uid = global_task(tenants)["uid"]
     (*_, last) = [change(tenants, OWN) for _ in range(lag)]

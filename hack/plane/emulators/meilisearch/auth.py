@@ -12,11 +12,10 @@ from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
 
-import msgspec
-
 from hack.plane.emulators.meilisearch import json_text
 from hack.plane.emulators.meilisearch.actions import checked_by_route
 from hack.plane.emulators.meilisearch.errors import ApiError
+from hack.plane.emulators.meilisearch.json_text import JsonSyntaxError
 from hack.plane.emulators.meilisearch.keys import Key, KeyRing, read_uuid
 from hack.plane.emulators.meilisearch.shapes import Json, Object, compact
 from hack.plane.emulators.meilisearch.times import SECOND, Clock
@@ -226,9 +225,9 @@ def _decode(part: str) -> bytes:
 
 def _read_object(text: bytes) -> Object:
     try:
-        value: Json = msgspec.json.decode(text)
-    except msgspec.DecodeError as error:
-        raise _undecodable(f"JSON error: {json_text.explain(text)}") from error
+        value = json_text.decode(text)
+    except JsonSyntaxError as error:
+        raise _undecodable(f"JSON error: {error}") from error
     if not isinstance(value, dict):
         raise _undecodable(f"JSON error: invalid type: {_serde_kind(value)}, expected struct Claims at line 1 column 0")
     return value

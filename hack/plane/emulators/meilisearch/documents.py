@@ -5,11 +5,10 @@ import io
 from collections.abc import Iterable
 from typing import Final, Literal
 
-import msgspec
-
 from hack.plane.emulators.meilisearch import json_text
 from hack.plane.emulators.meilisearch.errors import ApiError
 from hack.plane.emulators.meilisearch.indexes import Index
+from hack.plane.emulators.meilisearch.json_text import JsonSyntaxError
 from hack.plane.emulators.meilisearch.shapes import Json, Object, compact
 
 Format = Literal["json", "ndjson", "csv"]
@@ -45,17 +44,16 @@ def read_payload(kind: Format, body: bytes, delimiter: str = ",") -> list[Object
     if kind == "ndjson":
         return _read_lines(body)
     try:
-        return _objects("json", msgspec.json.decode(body))
-    except msgspec.DecodeError as error:
-        raise _malformed("json", str(json_text.explain(body))) from error
+        return _objects("json", json_text.decode(body))
+    except JsonSyntaxError as error:
+        raise _malformed("json", str(error)) from error
 
 
 def _read_lines(body: bytes) -> list[Object]:
     try:
-        values: list[Json] = [msgspec.json.decode(line) for line in body.splitlines() if line.strip()]
-    except msgspec.DecodeError as error:
-        raise _malformed("ndjson", str(json_text.explain_lines(body))) from error
-    return _objects("ndjson", values)
+        return _objects("ndjson", json_text.decode_lines(body))
+    except JsonSyntaxError as error:
+        raise _malformed("ndjson", str(error)) from error
 
 
 def _read_csv(body: bytes, delimiter: str) -> list[Object]:

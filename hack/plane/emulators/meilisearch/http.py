@@ -13,6 +13,7 @@ from hack.plane.emulators.meilisearch.auth import EVERYTHING, Access
 from hack.plane.emulators.meilisearch.engine import Engine
 from hack.plane.emulators.meilisearch.errors import ApiError
 from hack.plane.emulators.meilisearch.indexes import uid_of_path
+from hack.plane.emulators.meilisearch.json_text import JsonSyntaxError
 from hack.plane.emulators.meilisearch.shapes import Json, Reader, Shape
 from hack.plane.emulators.meilisearch.tasks import NewTask, summary
 
@@ -80,11 +81,9 @@ def read_body(body: bytes) -> Json:
     if not body:
         raise ApiError("missing_payload", "A json payload is missing.")
     try:
-        value: Json = msgspec.json.decode(body)
-    except msgspec.DecodeError as error:
-        cause = json_text.explain(body)
-        raise ApiError("malformed_payload", f"The json payload provided is malformed. `{cause}`.") from error
-    return value
+        return json_text.decode(body)
+    except JsonSyntaxError as error:
+        raise ApiError("malformed_payload", f"The json payload provided is malformed. `{error}`.") from error
 
 
 Handler = Callable[[Call], Awaitable[Answer]]

@@ -4,9 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-import msgspec
-
-from hack.plane.emulators.meilisearch import filters, queries, ranking, settings, shapes
+from hack.plane.emulators.meilisearch import filters, json_text, queries, ranking, settings, shapes
 from hack.plane.emulators.meilisearch.attributes import (
     Match,
     facet_text,
@@ -23,6 +21,7 @@ from hack.plane.emulators.meilisearch.facets import visible_names
 from hack.plane.emulators.meilisearch.features import Features
 from hack.plane.emulators.meilisearch.formatting import Format, Formatter, read_crops
 from hack.plane.emulators.meilisearch.indexes import Index
+from hack.plane.emulators.meilisearch.json_text import JsonSyntaxError
 from hack.plane.emulators.meilisearch.ranking import Found, Rank, Ranking
 from hack.plane.emulators.meilisearch.shapes import Field, Json, Object, Reader, Shape
 from hack.plane.emulators.meilisearch.words import Tokeniser, Words, fold
@@ -158,10 +157,9 @@ def json_or_text(parameter: str | None) -> Json:
     if parameter is None:
         return None
     try:
-        value: Json = msgspec.json.decode(parameter.encode())
-    except msgspec.DecodeError:
+        return json_text.decode(parameter.encode())
+    except JsonSyntaxError:
         return parameter
-    return value
 
 
 @dataclass(frozen=True, slots=True)

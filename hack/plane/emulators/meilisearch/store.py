@@ -114,13 +114,6 @@ class Store:
         """Forget all documents of an index."""
         self._db.execute("DELETE FROM documents WHERE index_id = ?", (index_id,))
 
-    def documents_size(self, index_id: int) -> tuple[int, int]:
-        """How many documents an index has, and their bytes."""
-        count, size = self._db.execute(
-            "SELECT count(*), coalesce(sum(length(body)), 0) FROM documents WHERE index_id = ?", (index_id,)
-        ).fetchone()
-        return count, size
-
     def size(self) -> tuple[int, int]:
         """Bytes of the whole file, and of its pages in use."""
         page_size, pages, free = (

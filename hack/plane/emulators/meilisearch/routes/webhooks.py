@@ -71,9 +71,16 @@ def _checked(uuid: str, webhook: Webhook) -> Webhook:
             f"Too many headers for the webhook `{uuid}`. Please limit the number of headers to 200. Hint: To remove "
             "an already defined header set its value to `null`",
         )
-    if not urlsplit(webhook["url"]).scheme:
-        raise ApiError("invalid_webhook_url", f"Invalid URL `{webhook['url']}`: relative URL without a base")
+    if cause := _flaw(webhook["url"]):
+        raise ApiError("invalid_webhook_url", f"Invalid URL `{webhook['url']}`: {cause}")
     return webhook
+
+
+def _flaw(url: str) -> str | None:
+    try:
+        return None if urlsplit(url).scheme else "relative URL without a base"
+    except ValueError:
+        return "invalid IPv6 address"
 
 
 def _changed(webhook: Webhook, asked: dict[str, Any]) -> Webhook:
