@@ -21,7 +21,7 @@ from bulkhead.engines.contract import (
     Invalid,
     Request,
 )
-from bulkhead.engines.minio.state import Bucket, Seen, User, Wanted, wanted_of
+from bulkhead.engines.minio.state import Bucket, Policy, Seen, User, Wanted, wanted_of
 from bulkhead.engines.minio.steps import (
     AbortUpload,
     AttachPolicy,
@@ -93,7 +93,7 @@ def _changed(request: Request, seen: Seen) -> EngineChanged | None:
 def _conflict(request: Request, wanted: Wanted, seen: Seen) -> Conflict | None:
     if seen.bucket is not None and not _bucket_is_ours(request, seen.bucket):
         return Conflict("bucket", wanted.bucket, _owner(wanted, seen.bucket.stamp))
-    if seen.policy is not None and seen.policy.stamp != wanted.stamp:
+    if seen.policy is not None and not _policy_is_ours(request, seen.policy):
         return Conflict("policy", wanted.policy, _owner(wanted, seen.policy.stamp))
     if seen.users and not _users_are_ours(request, seen):
         return Conflict("user", next(iter(seen.users)), "it was there before our names were claimed")
@@ -104,6 +104,14 @@ def _bucket_is_ours(request: Request, bucket: Bucket) -> bool:
     if bucket.stamp is None:
         return bool(request.holding.claimed_at) and bucket.empty  # made by us, and the crash came before the stamp
     return bucket.stamp == request.stamp
+
+
+def _policy_is_ours(request: Request, policy: Policy) -> bool:
+    """Our user's rights hang on it. So one that lost its stamp since everything was complete is taken for ours, written
+    over by hand, and not left as it is: what it opens, it opens to our tenant."""
+    if policy.stamp is None:
+        return bool(request.holding.claimed_at) and BUCKET in request.holding.provisioned
+    return policy.stamp == request.stamp
 
 
 def _users_are_ours(request: Request, seen: Seen) -> bool:
@@ -190,7 +198,7 @@ def _erase(request: Request, wanted: Wanted, seen: Seen) -> Iterator[MinioStep]:
         yield EraseBucket(wanted.bucket) if seen.bucket.stamp else RemoveEmptyBucket(wanted.bucket)
     for access_key, user in _our_users(request, seen):
         yield from _retire(access_key, user)
-    if seen.policy is not None and seen.policy.stamp == wanted.stamp:
+    if seen.policy is not None and _policy_is_ours(request, seen.policy):
         yield RemovePolicy(wanted.policy)
 
 

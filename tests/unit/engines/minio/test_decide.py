@@ -112,6 +112,14 @@ def test_a_policy_that_does_not_bear_our_stamp_is_a_conflict(stamp: Stamp | None
     assert (decision.kind, decision.name) == ("policy", POLICY)
 
 
+def test_our_policy_that_was_written_over_stamp_and_all_is_repaired_for_it_may_open_anything() -> None:
+    request = gen.request(provisioned=("bucket",))
+    seen = gen.seen(policy=gen.policy(stamp=None, document="{}"))
+    assert decide(request, seen) == Do((PutPolicy(POLICY, gen.policy(request).document),), PROVISIONED)
+    erased = decide_removal(gen.cut(request), gen.seen(policy=gen.policy(stamp=None), bucket=None, users={}))
+    assert erased == Do((RemovePolicy(POLICY),))
+
+
 def test_a_user_that_was_there_before_the_claim_is_a_conflict() -> None:
     seen = gen.seen(bucket=None, policy=None)
     assert decide(gen.request(claimed_at=""), seen) == Conflict(
