@@ -1,0 +1,202 @@
+"""Differences inside engines, found by surveys and by looking at a few in depth."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from bulkhead.api.conditions import Reason
+from bulkhead.api.data_cluster import DataCluster
+from bulkhead.api.record import EngineName, Outline
+from bulkhead.engines.errors import EngineError, Refused, Unavailable
+from bulkhead.reconcile import key
+from bulkhead.reconcile.drift import DriftScan, differing
+from bulkhead.reconcile.key import Key
+from bulkhead.reconcile.planes import OpenEngine, OpenPlane, Planes
+from bulkhead.reconcile.report import Verdict, waiting
+from bulkhead.reconcile.view import View
+from tests.unit.reconcile import gen
+from tests.unit.reconcile.desk import no_engine
+from tests.unit.reconcile.memory_engine import Database, Gated, MemoryEngine
+
+RETAINED = "2026-01-01T00:00:00Z"
+OURS = Database("bulkhead:here:u-dc-acme")
+AS_LEFT = gen.outline(fingerprints={EngineName.POSTGRES: "acme open"})
+
+
+def slugs(surveyed: dict[str, str], *outlines: Outline, engine: EngineName = EngineName.POSTGRES) -> list[str]:
+    return [each.slug for each in differing(outlines, engine, surveyed)]
+
+
+# -- what differs ------------------------------------------------------------------------------------------------------
+def test_what_is_as_it_was_left_does_not_differ() -> None:
+    assert slugs({"u-dc-acme": "print-1"}, gen.outline()) == []
+
+
+@pytest.mark.parametrize("surveyed", [{}, {"u-dc-acme": "print-2"}], ids=["gone", "changed"])
+def test_what_is_gone_or_changed_differs(surveyed: dict[str, str]) -> None:
+    assert slugs(surveyed, gen.outline()) == ["acme"]
+
+
+def test_what_was_never_complete_is_not_compared() -> None:
+    assert slugs({}, gen.outline(fingerprints={})) == []
+
+
+def test_each_engine_is_compared_with_its_own_fingerprint() -> None:
+    assert slugs({}, gen.outline(), engine=EngineName.SEARCH) == []
+
+
+def test_retained_data_is_not_compared() -> None:
+    assert slugs({}, gen.outline(retained_at=RETAINED)) == []
+
+
+def test_what_nobody_remembers_is_nobodys_difference() -> None:
+    assert slugs({"u-stranger": "x", "u-dc-acme": "print-1"}, gen.outline()) == []
+
+
+# -- surveys -----------------------------------------------------------------------------------------------------------
+class Scan:
+    """A scan of the plane `default` with one engine."""
+
+    def __init__(self, view: View, gated: Gated, *, cycles_per_sweep: int = 1000) -> None:
+        self.suspects: list[Key] = []
+        self.gated = gated
+        self.planes = Planes(no_engine)
+        self.scan = DriftScan(view, self.planes, self.suspects.append, cycles_per_sweep=cycles_per_sweep)
+
+    async def cycle(self, engine: OpenEngine | Verdict | None = None) -> list[Key]:
+        """Suspects of one more cycle, those of the sweep left out."""
+        engines = {EngineName.POSTGRES: engine or self.gated.opened}
+        await self.planes.publish("default", OpenPlane(gen.uid_of("default"), "v-1", engines))
+        self.scan._deep = iter([key.tenant("of the sweep")])
+        before = len(self.suspects)
+        await self.scan.cycle()
+        return [each for each in self.suspects[before:] if each.kind != "Tenant"]
+
+
+def living(*more: Any, cluster: DataCluster | None = None) -> View:
+    return gen.world(cluster or gen.cluster(), AS_LEFT, *more)
+
+
+async def test_a_difference_makes_suspect() -> None:
+    async with Gated(MemoryEngine()) as gated:
+        assert await Scan(living(), gated).cycle() == [key.data_cluster("acme")]
+
+
+async def test_no_difference_makes_nobody_suspect() -> None:
+    async with Gated(MemoryEngine(databases={"acme": OURS})) as gated:
+        assert await Scan(living(), gated).cycle() == []
+
+
+async def test_a_difference_is_told_once() -> None:
+    async with Gated(MemoryEngine()) as gated:
+        scan = Scan(living(), gated)
+        await scan.cycle()
+        assert await scan.cycle() == []
+
+
+async def test_another_difference_is_told_again() -> None:
+    async with Gated(MemoryEngine()) as gated:
+        scan = Scan(living(), gated)
+        await scan.cycle()
+        gated.engine.databases["acme"] = Database(OURS.stamp, open=False)
+        assert await scan.cycle() == [key.data_cluster("acme")]
+
+
+async def test_a_difference_that_comes_back_is_told_again() -> None:
+    async with Gated(MemoryEngine()) as gated:
+        scan = Scan(living(), gated)
+        await scan.cycle()
+        gated.engine.databases["acme"] = OURS
+        await scan.cycle()
+        del gated.engine.databases["acme"]
+        assert await scan.cycle() == [key.data_cluster("acme")]
+
+
+async def test_what_lies_on_another_plane_is_not_missed_here() -> None:
+    view = gen.world(gen.cluster(plane="west"), gen.outline(plane="west"))
+    async with Gated(MemoryEngine()) as gated:
+        assert await Scan(view, gated).cycle() == []
+
+
+async def test_of_one_that_is_being_deleted_nothing_is_told() -> None:
+    going = gen.cluster(metadata={"deletion_timestamp": "2026-11-22T12:00:00Z"})
+    async with Gated(MemoryEngine()) as gated:
+        assert await Scan(living(cluster=going), gated).cycle() == []
+
+
+async def test_a_namesake_is_not_suspected_for_a_former_one() -> None:
+    async with Gated(MemoryEngine()) as gated:
+        assert await Scan(living(cluster=gen.cluster(metadata={"uid": "u-later"})), gated).cycle() == []
+
+
+@pytest.mark.parametrize(
+    "error", [Unavailable("down"), Refused("no right"), EngineError("?")], ids=["down", "refused", "other"]
+)
+async def test_a_survey_that_fails_makes_nobody_suspect(error: EngineError) -> None:
+    async with Gated(MemoryEngine(fails=error)) as gated:
+        assert await Scan(living(), gated).cycle() == []
+
+
+async def test_an_engine_that_is_down_is_not_surveyed() -> None:
+    async with Gated(MemoryEngine(fails=Unavailable("down"))) as gated:
+        scan = Scan(living(), gated)
+        await scan.cycle()
+        calls = len(gated.engine.log)
+        await scan.cycle()
+        assert (gated.gate.is_open, len(gated.engine.log)) == (True, calls)
+
+
+async def test_an_engine_that_is_not_in_use_is_not_surveyed() -> None:
+    async with Gated(MemoryEngine()) as gated:
+        await Scan(living(), gated).cycle(waiting(Reason.SECRET_MISSING, ""))
+        assert gated.engine.log == []
+
+
+# -- the sweep ---------------------------------------------------------------------------------------------------------
+def sweeping(view: View, cycles: int) -> tuple[DriftScan, list[Key]]:
+    suspects: list[Key] = []
+    return DriftScan(view, Planes(no_engine), suspects.append, cycles_per_sweep=cycles), suspects
+
+
+def everybody(view: View) -> set[Key]:
+    return {key.data_plane("default"), *(key.data_cluster(each.metadata.name) for each in view.clusters)}
+
+
+@pytest.mark.parametrize(("clusters", "cycles"), [(1, 1), (1, 10), (7, 3), (10, 10), (25, 4), (3, 60)])
+async def test_a_sweep_looks_at_everybody_in_its_cycles(clusters: int, cycles: int) -> None:
+    view = gen.world(*(gen.cluster(f"c{n}") for n in range(clusters)))
+    scan, suspects = sweeping(view, cycles)
+    for _ in range(cycles):
+        await scan.cycle()
+    assert set(suspects) == everybody(view)
+
+
+async def test_a_cycle_looks_at_its_share_alone() -> None:
+    scan, suspects = sweeping(gen.world(*(gen.cluster(f"c{n}") for n in range(99))), 10)
+    await scan.cycle()
+    assert len(suspects) == 10
+
+
+async def test_a_sweep_begins_again() -> None:
+    scan, suspects = sweeping(gen.world(gen.cluster()), 1)
+    await scan.cycle()
+    await scan.cycle()
+    assert suspects.count(key.data_cluster("acme")) == 2
+
+
+async def test_what_came_later_is_looked_at_in_the_next_sweep() -> None:
+    view = gen.world(gen.cluster())
+    scan, suspects = sweeping(view, 2)
+    await scan.cycle()
+    gen.show(view, gen.cluster("later"))
+    for _ in range(4):
+        await scan.cycle()
+    assert key.data_cluster("later") in suspects
+
+
+async def test_with_nothing_to_look_at_a_cycle_does_nothing() -> None:
+    scan, suspects = sweeping(gen.view(), 10)
+    await scan.cycle()
+    assert suspects == []
