@@ -113,7 +113,6 @@ _AS_WANTED = frozenset({
 HEALING = frozenset({
     Reason.PROVISIONING, Reason.SUSPENDING, Reason.DELETING, Reason.CRD_TERMINATING,
     Reason.NAMESPACE_TERMINATING, Reason.IN_USE, Reason.PLANE_NOT_READY, Reason.ENGINE_UNAVAILABLE,
-
 })  # fmt: skip
 """Reasons that pass by themselves: we try again, or wait for what is on its way."""
 NEEDS_A_PERSON = frozenset(Reason) - _AS_WANTED - HEALING
