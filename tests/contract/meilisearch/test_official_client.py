@@ -311,8 +311,8 @@ def test_finished_tasks_are_deleted(client: Client, animals: Index) -> None:
 
 def test_nothing_is_canceled_once_it_is_finished(client: Client, animals: Index) -> None:
     task = finished(client, animals.add_documents(ANIMALS))
-    cancelation = finished(client, client.cancel_tasks({"uids": [str(task.uid)]}))
-    assert (cancelation.details or {})["canceledTasks"] == 0
+    cancellation = finished(client, client.cancel_tasks({"uids": [str(task.uid)]}))
+    assert (cancellation.details or {})["canceledTasks"] == 0
 
 
 def test_waiting_for_a_task_that_never_was_fails(client: Client) -> None:

@@ -177,13 +177,13 @@ def test_what_waits_on_one_index_is_done_together(held: World) -> None:
 def test_a_canceled_task_has_no_effect(held: World) -> None:
     hold(held.api)
     task = add(held.api, OTHER, 1)
-    cancelation = held.api.done("POST", "/tasks/cancel?statuses=enqueued,processing")
-    assert cancelation["details"]["canceledTasks"] == 2
+    cancellation = held.api.done("POST", "/tasks/cancel?statuses=enqueued,processing")
+    assert cancellation["details"]["canceledTasks"] == 2
     canceled = held.api.finished(task)
-    assert (canceled["status"], canceled["canceledBy"]) == ("canceled", cancelation["uid"])
+    assert (canceled["status"], canceled["canceledBy"]) == ("canceled", cancellation["uid"])
     assert canceled["details"] == {"receivedDocuments": 1, "indexedDocuments": 0}
     assert held.api.master("GET", f"/indexes/{OTHER}/documents")["total"] == 0
-    page = held.api.master("GET", f"/tasks?canceledBy={cancelation['uid']}")
+    page = held.api.master("GET", f"/tasks?canceledBy={cancellation['uid']}")
     assert task in uids(page)
 
 
@@ -192,7 +192,7 @@ def test_a_scoped_key_cancels_only_its_own_tasks(held: World) -> None:
     own, other = add(held.api, OWN, 1), add(held.api, OTHER, 1)
     key = held.make_key(["tasks.cancel"], ["globex*"])["key"]
     asked = held.api.call("POST", "/tasks/cancel?statuses=enqueued,processing", token=key)
-    # A cancelation is next in any queue, but it does not stop what it did not select.
+    # A cancellation is next in any queue, but it does not stop what it did not select.
     assert status_of(held.api, holding) == "processing"
     held.api.master("POST", f"/tasks/cancel?uids={holding}")
     assert held.api.finished(asked.body["taskUid"])["details"]["canceledTasks"] == 1

@@ -26,6 +26,8 @@ _KNOWN_ALGORITHMS: Final = (
     "HS256", "HS384", "HS512", "ES256", "ES384", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "EdDSA",
 )  # fmt: skip
 
+_CANNOT: Final = "cannot acces the index"  # codespell:ignore acces  # the server's typo
+
 
 def invalid_key() -> ApiError:
     """The refusal that tells nothing."""
@@ -80,14 +82,14 @@ class Access:
         """Refuse an index that the path names and the caller may not use."""
         if not self.token_allows(uid):
             allowed = _listed(self.rules or ())
-            message = f"The provided tenant token cannot acces the index `{uid}`, allowed indexes are {allowed}."
+            message = f"The provided tenant token {_CANNOT} `{uid}`, allowed indexes are {allowed}."
             raise ApiError("invalid_api_key", message)
         if self.key_allows(uid):
             return
         if self.rules is not None:
-            message = f"The API key used to generate this tenant token cannot acces the index `{uid}`."
+            message = f"The API key used to generate this tenant token {_CANNOT} `{uid}`."
         else:
-            message = f"The API key cannot acces the index `{uid}`, authorized indexes are {_listed(self.patterns)}."
+            message = f"The API key {_CANNOT} `{uid}`, authorized indexes are {_listed(self.patterns)}."
         raise ApiError("invalid_api_key", message)
 
 

@@ -147,8 +147,8 @@ class Batches:
         moments = (batch.enqueued_at, batch.started_at, batch.finished_at)
         return query.is_after_start(batch.uid) and query.is_within_times(moments)
 
-    def _canceled_by(self, batch: Batch, cancelations: frozenset[int]) -> bool:
-        return not cancelations.isdisjoint(batch.tasks) and "taskCancelation" in batch.kinds
+    def _canceled_by(self, batch: Batch, cancellations: frozenset[int]) -> bool:
+        return not cancellations.isdisjoint(batch.tasks) and "taskCancelation" in batch.kinds
 
     def _visible(self, uids: list[int], query: TaskQuery, access: Access) -> list[int]:
         if query.index_uids is None and access.sees_all:

@@ -243,7 +243,7 @@ PERFORM: Final[Mapping[str, Callable[[World, Task], Object]]] = MappingProxyType
         "dsrClear": clear_rules,
     }
 )
-"""By kind; cancelations, deletions of tasks and what has to wait for a remote host are the scheduler's own."""
+"""By kind; cancellations, deletions of tasks and what has to wait for a remote host are the scheduler's own."""
 
 _COUNTS: Final = ("indexedDocuments", "deletedDocuments", "editedDocuments", "canceledTasks", "deletedTasks")
 

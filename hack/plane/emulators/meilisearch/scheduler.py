@@ -22,7 +22,7 @@ _FIRST: Final = ("indexCompaction", "export", "snapshotCreation", "dumpCreation"
 
 
 class Stopped(Exception):
-    """A cancelation asked for the batch in progress."""
+    """A cancellation asked for the batch in progress."""
 
 
 @dataclass(slots=True)
@@ -151,7 +151,7 @@ class Scheduler:
 
 
 def _matched(task: Task) -> set[int]:
-    """The tasks that a cancelation or deletion found when it was asked for."""
+    """The tasks that a cancellation or deletion found when it was asked for."""
     found = task.request["tasks"]
     return {int(uid) for uid in found if isinstance(uid, int)} if isinstance(found, list) else set()
 
@@ -193,8 +193,8 @@ def _unreachable(task: Task) -> ApiError:
 
 def _next(waiting: Waiting) -> tuple[list[Task], str]:
     """The tasks of the next batch, and why it has these."""
-    if cancelations := waiting.of_kind("taskCancelation"):
-        return [cancelations[-1]], _alone(cancelations[-1])
+    if cancellations := waiting.of_kind("taskCancelation"):
+        return [cancellations[-1]], _alone(cancellations[-1])
     if deletions := waiting.of_kind("taskDeletion"):
         return deletions, _only("taskDeletion")
     for kind in _FIRST:

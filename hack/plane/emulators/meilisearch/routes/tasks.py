@@ -169,7 +169,7 @@ async def _get_batch(call: Call) -> Answer:
 
 
 def _selection(call: Call, verb: str) -> Object:
-    """The request of a cancelation or deletion: the visible tasks that its filters find now."""
+    """The request of a cancellation or deletion: the visible tasks that its filters find now."""
     values = call.parameters(_SELECTION)
     if all(isinstance(value, Absent) for value in values.values()):
         raise ApiError(
