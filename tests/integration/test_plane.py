@@ -19,10 +19,11 @@ import pytest
 import urllib3
 from minio import Minio
 
-from hack.plane import BinaryMissing, Part, Plane, PlaneOptions, ProcessError, Server
-from hack.plane.plane import say
+from hack.plane.binaries import BinaryMissing
+from hack.plane.plane import Part, Plane, PlaneOptions, say
 from hack.plane.ports import LOOPBACK
 from hack.plane.postgres_builds import PostgresVersion, find_build
+from hack.plane.process import ProcessError, Server
 from hack.plane.state import PlaneFacts, State, read_state
 from hack.plane.warden import descendants, parent_of
 from tests.unit.hack.waiting import has_ended, started, until

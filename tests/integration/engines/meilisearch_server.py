@@ -15,7 +15,7 @@ from bulkhead.api.meta import LocalRef
 from bulkhead.api.sensitive import Sensitive
 from bulkhead.engines.http import HttpClient
 from bulkhead.engines.meilisearch.engine import MeilisearchEngine
-from hack.plane import Part, Plane, PlaneOptions
+from hack.plane.plane import Part, Plane, PlaneOptions
 from hack.plane.search import Meilisearch as Server
 from tests.integration.engines.tenant import INSTALLATION
 

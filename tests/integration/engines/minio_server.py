@@ -25,8 +25,8 @@ from bulkhead.engines.contract import Do, Request
 from bulkhead.engines.minio.engine import MinioEngine
 from bulkhead.engines.minio.errors import code_of
 from bulkhead.engines.minio.steps import MinioStep
-from hack.plane import Part, Plane, PlaneOptions
 from hack.plane.minio import Minio as Server
+from hack.plane.plane import Part, Plane, PlaneOptions
 from tests.unit.engines.minio import gen
 
 BUILT_IN = frozenset({"consoleAdmin", "diagnostics", "readonly", "readwrite", "writeonly"})

@@ -23,7 +23,8 @@ from bulkhead.api.sensitive import Sensitive
 from bulkhead.engines.contract import Decision, Do, Request, ServerRequest, Step
 from bulkhead.engines.postgres.engine import PostgresEngine
 from bulkhead.engines.postgres.scram import new_password, scram_verifier
-from hack.plane import BinaryMissing, Part, Plane, PlaneOptions
+from hack.plane.binaries import BinaryMissing
+from hack.plane.plane import Part, Plane, PlaneOptions
 from hack.plane.postgres import Postgres
 from hack.plane.postgres_builds import PostgresVersion
 from tests.unit.engines.postgres import gen

@@ -15,7 +15,7 @@ from bulkhead.api.meta import LocalRef
 from bulkhead.api.sensitive import Sensitive
 from bulkhead.engines.http import HttpClient
 from bulkhead.engines.qdrant.engine import QdrantEngine
-from hack.plane import Part, Plane, PlaneOptions
+from hack.plane.plane import Part, Plane, PlaneOptions
 from hack.plane.vectors import Qdrant as Server
 from tests.integration.engines.tenant import INSTALLATION
 

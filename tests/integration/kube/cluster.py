@@ -13,7 +13,7 @@ from bulkhead.kube.access import Access, find_access
 from bulkhead.kube.client import KubeClient, Unrecorded
 from bulkhead.kube.errors import NotFound
 from bulkhead.kube.resources import CUSTOM_RESOURCE_DEFINITIONS, NAMESPACES, OWN_KINDS, Resource
-from hack.plane import Plane
+from hack.plane.plane import Plane
 
 Json = dict[str, Any]
 

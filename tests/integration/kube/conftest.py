@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from hack.plane import Part, Plane, PlaneOptions
+from hack.plane.plane import Part, Plane, PlaneOptions
 
 
 @pytest.fixture(scope="session")

@@ -26,7 +26,7 @@ from bulkhead.kube.errors import (
     Unauthorized,
 )
 from bulkhead.kube.resources import CONFIG_MAPS, NAMESPACES, SECRETS, SERVICE_ACCOUNTS, Resource
-from hack.plane import Plane
+from hack.plane.plane import Plane
 from tests.integration.kube.cluster import (
     Json,
     Requests,

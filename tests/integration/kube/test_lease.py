@@ -12,7 +12,7 @@ import pytest
 from bulkhead.kube.client import KubeClient
 from bulkhead.kube.lease import LeaderElection, LeadershipLost, LeaseTiming
 from bulkhead.kube.resources import LEASES
-from hack.plane import Plane
+from hack.plane.plane import Plane
 from tests.integration.kube.cluster import admin, client_of, namespace_in
 
 FAST = LeaseTiming(duration=2.0, renew_deadline=1.2, renew_every=0.4, retry_every=0.2, request=0.4)

@@ -13,7 +13,7 @@ from bulkhead.kube.children import ChildMeta, ChildStore
 from bulkhead.kube.client import KubeClient
 from bulkhead.kube.metadata_stream import MetadataStream
 from bulkhead.kube.resources import CONFIG_MAPS, NAMESPACES, SECRETS, Resource
-from hack.plane import Plane
+from hack.plane.plane import Plane
 from tests.integration.kube.cluster import Json, admin, client_of, config_map, fresh, namespace_in, secret, until
 
 OURS = {"app.kubernetes.io/managed-by": "bulkhead"}

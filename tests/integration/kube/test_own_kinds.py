@@ -20,7 +20,7 @@ from bulkhead.kube.own_kinds import OwnKinds
 from bulkhead.kube.resources import DATA_CLUSTERS, DATA_PLANES, OWN_KINDS, PLANS, TENANTS, Resource
 from bulkhead.kube.store import ObjectStore
 from bulkhead.kube.watch import EventSink, KopfWatch
-from hack.plane import Plane
+from hack.plane.plane import Plane
 from tests.integration.kube.cluster import (
     Json,
     admin,

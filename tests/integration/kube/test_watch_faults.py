@@ -10,7 +10,7 @@ import pytest
 from bulkhead.kube.client import KubeClient
 from bulkhead.kube.resources import OWN_KINDS, TENANTS, Resource
 from bulkhead.kube.watch import KopfWatch, WatchEnded
-from hack.plane import Plane
+from hack.plane.plane import Plane
 from tests.integration.kube.cluster import admin, client_of, fresh
 from tests.integration.kube.fault_proxy import FaultProxy
 from tests.integration.kube.test_own_kinds import observing, served, tenant
