@@ -94,7 +94,9 @@ class World:
         """`kubectl delete`, without waiting."""
         await self.kube.delete(resource, name)
 
-    async def gone(self, resource: Resource, name: str, namespace: str | None = None) -> None:
+    async def gone(
+        self, resource: Resource, name: str, namespace: str | None = None, *, seconds: float = SECONDS
+    ) -> None:
         """Wait until there is no such object."""
 
         async def absent() -> bool:
@@ -104,14 +106,14 @@ class World:
                 return True
             raise AssertionError(json.dumps(found["metadata"], indent=1))
 
-        await eventually(absent)
+        await eventually(absent, seconds=seconds)
 
-    async def remove_tenants(self, *names: str) -> None:
+    async def remove_tenants(self, *names: str, seconds: float = SECONDS) -> None:
         """Delete Tenants and wait until they are gone."""
         for name in names:
             await self.delete(TENANTS, name)
         for name in names:
-            await self.gone(TENANTS, name)
+            await self.gone(TENANTS, name, seconds=seconds)
 
     # -- what a user looks at ------------------------------------------------------------------------------------------
     async def data_cluster(self, name: str) -> Json:
