@@ -108,17 +108,17 @@ def test_the_secrets_of_a_plane_are_those_of_admins_and_cas() -> None:
 @pytest.mark.parametrize(
     "changed",
     [
-        access(secrets={"postgres-admin": {**ADMIN, "username": "other"}}),
-        access(secrets={"postgres-admin": {**ADMIN, "password": "other"}}),
+        access(secrets={"postgres-admin": {**ADMIN, "username": "roof"}}),
+        access(secrets={"postgres-admin": {**ADMIN, "password": gen.PASSWORD[:-1]}}),
         access(WITH_CA),
-        access(WITH_CA, {**SECRETS, "engines-ca": {"ca.crt": "OTHER"}}),
+        access(WITH_CA, {**SECRETS, "engines-ca": {"ca.crt": "PEN"}}),
         access(msgspec.structs.replace(ENDPOINT, host="other.data.svc")),
         access(msgspec.structs.replace(ENDPOINT, port=5433)),
     ],
     ids=["user", "password", "a CA", "another CA", "host", "port"],
 )
 def test_whatever_an_engine_is_opened_with_changes_the_fingerprint(changed: AdminAccess) -> None:
-    before = access(WITH_CA) if changed.ca_pem == "OTHER" else access()
+    before = access(WITH_CA) if changed.ca_pem == "PEN" else access()
     assert changed.fingerprint() != before.fingerprint()
 
 
