@@ -87,6 +87,7 @@ class Reason(StrEnum):
     INVALID_SPEC = "InvalidSpec"
     TENANT_NOT_FOUND = "TenantNotFound"
     TENANT_UID_CHANGED = "TenantUidChanged"
+    TENANT_DELETING = "TenantDeleting"
     PLAN_NOT_FOUND = "PlanNotFound"
     PLAN_EXCEEDED = "PlanExceeded"
     PLANE_NOT_FOUND = "PlaneNotFound"

@@ -57,6 +57,11 @@ def resolve(cluster: DataCluster, view: View, planes: Planes) -> Context | NotYe
             Reason.TENANT_NOT_FOUND,
             f'spec.tenantRef names the Tenant "{cluster.spec.tenant_ref.name}", which does not exist: create it',
         )
+    if tenant.metadata.deletion_timestamp and view.outline(cluster.metadata.uid) is None:
+        return Unresolved(
+            Reason.TENANT_DELETING,
+            f'the Tenant "{tenant.metadata.name}" is being deleted: nothing new is made for it',
+        )
     if problem := _rival(cluster, tenant, view):
         return problem
     plane = view.data_plane(cluster.spec.data_plane_ref.name)

@@ -34,7 +34,7 @@ from bulkhead.reconcile.context import Context, NotYet, Unresolved, access_wante
 from bulkhead.reconcile.converge import Findings, Result, TenantSubject, claim, finish, look
 from bulkhead.reconcile.deps import DONE, RETRY, Deps, Outcome
 from bulkhead.reconcile.planes import OpenEngine
-from bulkhead.reconcile.records import OpenRecord
+from bulkhead.reconcile.records import OpenRecord, RecordUnreadable
 from bulkhead.reconcile.report import READY, Progress, Verdict, digest, status_of, waiting
 from bulkhead.reconcile.together import both
 
@@ -62,7 +62,10 @@ async def reconcile(name: str, deps: Deps, *, suspect: bool = False) -> Outcome:
         return _until_renewal(deps.view.outline(cluster.metadata.uid), deps)
 
     await finalizers.add(deps.kube, DATA_CLUSTERS, cluster.metadata)
-    record = await _open_record(cluster, context, deps)
+    try:
+        record = await _open_record(cluster, context, deps)
+    except RecordUnreadable as error:
+        return await _wait(cluster, waiting(Reason.RECORD_UNREADABLE, str(error)), deps)
     if record is None:
         return DONE
     if problem := namesake(context.tenant, record.record.tenant_uid):

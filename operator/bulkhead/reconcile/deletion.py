@@ -21,7 +21,7 @@ from bulkhead.reconcile import finalizers, key, namespace, status, suspension
 from bulkhead.reconcile.context import deletion_policy
 from bulkhead.reconcile.converge import TenantSubject, erase
 from bulkhead.reconcile.deps import DONE, RETRY, Deps, Outcome
-from bulkhead.reconcile.records import OpenRecord
+from bulkhead.reconcile.records import OpenRecord, RecordUnreadable
 from bulkhead.reconcile.report import READY, Progress, Verdict, status_of, waiting
 from bulkhead.reconcile.together import together
 
@@ -40,7 +40,10 @@ async def run(cluster: DataCluster, deps: Deps) -> Outcome:
     if hindrance := await _hindrance(cluster, deps):
         return await _report(cluster, {}, hindrance, deps)
 
-    record = await deps.records.load(Record, cluster.metadata.uid)
+    try:
+        record = await deps.records.load(Record, cluster.metadata.uid)
+    except RecordUnreadable as error:
+        return await _report(cluster, {}, waiting(Reason.RECORD_UNREADABLE, str(error)), deps)
     if record is None and deps.view.children_of(cluster.metadata.uid):
         return await _report(cluster, {}, _RECORD_LOST, deps)
     if record is None:

@@ -25,6 +25,10 @@ _PREFIXES: Mapping[type, str] = {Record: "record", PlaneRecord: "plane"}
 _LABELS: Mapping[type, str] = {Record: labels.RECORD_DATA_CLUSTER, PlaneRecord: labels.RECORD_DATA_PLANE}
 
 
+class RecordUnreadable(Exception):
+    """What rests is no record: nothing is done until it is restored, for a new one would forget what was made."""
+
+
 class OpenRecord(Generic[R]):
     """A record in hand: `record` may be changed freely, `save` writes it if it differs from what rests."""
 
@@ -69,8 +73,7 @@ class Records:
             secret = await self._kube.get(SECRETS, _name(kind, uid), self._namespace)
         except NotFound:
             return None
-        value = base64.b64decode(secret["data"][_KEY])
-        record = msgspec.json.decode(value, type=kind, dec_hook=sensitive.decode)
+        record = _decoded(kind, secret)
         metadata = secret["metadata"]
         return OpenRecord.read(self, record, metadata["resourceVersion"], outline_in(metadata.get("annotations", {})))
 
@@ -123,6 +126,19 @@ def outline_in(annotations: Mapping[str, str]) -> Outline | None:
         return msgspec.json.decode(annotations.get(labels.OUTLINE, ""), type=Outline)
     except msgspec.DecodeError:
         return None
+
+
+def _decoded(kind: type[R], secret: Mapping[str, Any]) -> R:
+    try:
+        value = base64.b64decode(secret["data"][_KEY])
+        return msgspec.json.decode(value, type=kind, dec_hook=sensitive.decode)
+    except (KeyError, TypeError, ValueError) as error:
+        # Without the cause: a decoder's text quotes what it could not read.
+        name = secret["metadata"]["name"]
+        raise RecordUnreadable(
+            f'the record (Secret "{name}" in the operator\'s namespace) can not be read ({type(error).__name__}): '
+            "restore it"
+        ) from None
 
 
 def _name(kind: type, uid: str) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from bulkhead.api.conditions import ConditionType, Reason, Status, condition, kstatus, merge, phase, ready
+from bulkhead.api.conditions import ConditionType, Phase, Reason, Status, condition, kstatus, merge, phase, ready
 from bulkhead.api.data_cluster import CredentialStatus, DataCluster, DataClusterStatus, Identity
 from bulkhead.api.meta import Condition
 from bulkhead.api.record import EngineName, Record
@@ -72,7 +72,10 @@ def status_of(cluster: DataCluster, progress: Progress, now: datetime) -> DataCl
     )
     as_they_were = {each.type: each for each in kept}
     conditions = tuple(as_they_were.get(each.type, each) for each in merged)
-    provisioned = progress.record is not None and any(h.fingerprint for h in progress.record.holdings.values())
+    if progress.record is not None:
+        provisioned = any(held.fingerprint for held in progress.record.holdings.values())
+    else:
+        provisioned = cluster.status.phase not in ("", Phase.PENDING, Phase.PROVISIONING)
     return DataClusterStatus(
         phase=phase(conditions, deleting=bool(cluster.metadata.deletion_timestamp), provisioned=provisioned),
         observed_generation=cluster.metadata.generation,

@@ -5,7 +5,7 @@ Taking an entry off the list never deletes, and a DataCluster applied by hand is
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -197,18 +197,32 @@ def _summed_up(tenant: Tenant, deps: Deps) -> Verdict:
         if found is None:
             return waiting(Reason.PROVISIONING, f'the data cluster "{cluster.metadata.name}" is being provisioned')
         if found.status != Status.TRUE:
-            return waiting(Reason(found.reason), f'the data cluster "{cluster.metadata.name}": {found.message}')
+            return waiting(_known(found.reason), f'the data cluster "{cluster.metadata.name}": {found.message}')
     return READY
+
+
+def _known(reason: str) -> Reason:
+    """The reason as this release spells it; another release's, or an edited one, is told in the message alone."""
+    return next((each for each in Reason if each.value == reason), Reason.PROVISIONING)
+
+
+def _suspended(tenant: Tenant, clusters: Sequence[DataCluster]) -> Condition:
+    """Suspended only when every DataCluster has confirmed it: until then somebody may still get in."""
+    if not tenant.spec.suspended:
+        return condition(ConditionType.SUSPENDED, Status.FALSE, Reason.NOT_SUSPENDED)
+    still_open = [c.metadata.name for c in clusters if _state(c, ConditionType.SUSPENDED) != Status.TRUE]
+    if still_open:
+        message = f"not confirmed yet by {', '.join(still_open)}"
+        return condition(ConditionType.SUSPENDED, Status.UNKNOWN, Reason.SUSPENDING, message)
+    return condition(ConditionType.SUSPENDED, Status.TRUE, Reason.SUSPENDED)
 
 
 def _status(tenant: Tenant, verdict: Verdict, deps: Deps) -> TenantStatus:
     clusters = sorted(deps.view.data_clusters_of(tenant.metadata.name), key=lambda cluster: cluster.metadata.name)
     overall = condition(ConditionType.READY, verdict.status, verdict.reason, verdict.message)
-    suspended = Status.TRUE if tenant.spec.suspended else Status.FALSE
-    reason = Reason.SUSPENDED if tenant.spec.suspended else Reason.NOT_SUSPENDED
     conditions = merge(
         tenant.status.conditions,
-        [overall, *kstatus(overall), condition(ConditionType.SUSPENDED, suspended, reason)],
+        [overall, *kstatus(overall), _suspended(tenant, clusters)],
         generation=tenant.metadata.generation,
         now=deps.clock(),
     )
@@ -219,15 +233,15 @@ def _status(tenant: Tenant, verdict: Verdict, deps: Deps) -> TenantStatus:
         ),
         observed_generation=tenant.metadata.generation,
         data_clusters=tuple(
-            DataClusterSummary(name=c.metadata.name, phase=c.status.phase, ready=_ready(c.status.conditions))
+            DataClusterSummary(name=c.metadata.name, phase=c.status.phase, ready=_state(c, ConditionType.READY))
             for c in clusters
         ),
         conditions=conditions,
     )
 
 
-def _ready(conditions: tuple[Condition, ...]) -> str:
-    return next((c.status for c in conditions if c.type == ConditionType.READY), Status.UNKNOWN)
+def _state(cluster: DataCluster, kind: ConditionType) -> str:
+    return next((each.status for each in cluster.status.conditions if each.type == kind), Status.UNKNOWN)
 
 
 async def _write(tenant: Tenant, status: TenantStatus, deps: Deps) -> None:
