@@ -7,7 +7,7 @@ SHELL := /bin/bash
 export PYTHONPATH := $(CURDIR)/operator:$(CURDIR)
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: help demo demo-down test check generate bench tools clean
+.PHONY: help demo demo-down test faults check generate bench tools clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | column -t -s "$$(printf '\t')"
@@ -20,6 +20,9 @@ demo-down: $(VENV)/ready  ## end the demo and remove what it made
 
 test: $(VENV)/ready tools  ## the whole suite, on real servers
 	$(VENV)/bin/pytest -n $(WORKERS) --dist loadgroup $(TESTS)
+
+faults: $(VENV)/ready tools  ## the operator killed before and after every change that it makes
+	BULKHEAD_FAULT_STRIDE=1 $(VENV)/bin/pytest tests/faults
 
 check: $(VENV)/ready  ## format, lint, types, layers, generated files, spelling
 	hack/check
