@@ -23,6 +23,7 @@ from bulkhead.engines.postgres.binding import binding_of
 from bulkhead.engines.postgres.databases import CreateDatabase
 from bulkhead.engines.postgres.decide import decide, decide_removal, terms_of
 from bulkhead.engines.postgres.errors import during, line_of
+from bulkhead.engines.postgres.interiors import Interiors
 from bulkhead.engines.postgres.perform import answer, perform, rights_of
 from bulkhead.engines.postgres.portrait import Survey, digests, wanted_digest
 from bulkhead.engines.postgres.roles import ConformLogin
@@ -68,6 +69,7 @@ class PostgresEngine:
         self._randomness = randomness
         self._sessions = Sessions(endpoint, username.reveal(), password, ca_pem)
         self._reservations = Reservations(clock)
+        self._interiors = Interiors(clock)
         self._creations = asyncio.Semaphore(CREATIONS)
 
     async def close(self) -> None:
@@ -117,12 +119,13 @@ class PostgresEngine:
         return (Credential(generation=1, identity=names.login(1), value=password, verifier=verifier),)
 
     async def observe(self, request: Request) -> Seen:
-        """What has our names or bears our stamp, and what is inside our database while access is open."""
+        """What has our names or bears our stamp, and what is or lately was inside our database while access is open."""
         wanted = wanted_of(request)
         with during(f'looking at database "{wanted.database}"'):
             seen = await self._look(wanted)
             if _worth_entering(wanted, seen):
-                return msgspec.structs.replace(seen, inside=await self._look_inside(wanted))
+                inside = self._interiors.recall(wanted.database) or await self._look_inside(wanted)
+                return msgspec.structs.replace(seen, inside=inside)
         begun = seen.databases or seen.roles or wanted.provisioned
         if begun or wanted.access is Access.CUT:
             return msgspec.structs.replace(seen, warm=())
@@ -142,6 +145,7 @@ class PostgresEngine:
             raise TypeError(f"{type(step).__name__} is no step of Postgres")
         async with self._creations if isinstance(step, CreateDatabase) else nullcontext():
             await perform(self._sessions, step)
+        self._interiors.note(step)
 
     def binding(self, request: Request) -> Mapping[str, str]:
         """Content of the Service Binding Secret; needs `holding.published`."""
@@ -212,7 +216,7 @@ class PostgresEngine:
             "extensions_schema": EXTENSIONS_SCHEMA,
         }
         async with self._sessions.at(Place(wanted.database)) as session:
-            return await answer(session, queries.INSIDE, parameters, Inside)
+            return self._interiors.remember(wanted.database, await answer(session, queries.INSIDE, parameters, Inside))
 
 
 def _worth_entering(wanted: Wanted, seen: Seen) -> bool:
