@@ -57,6 +57,7 @@ class WorkQueue(Generic[K]):
         self._heap: list[tuple[float, int, K]] = []
         self._order = itertools.count()
         self._timer: asyncio.TimerHandle | None = None
+        self._armed_for = 0.0
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopping = False
 
@@ -176,10 +177,12 @@ class WorkQueue(Generic[K]):
         if not self._heap:
             return
         when = self._heap[0][0]
-        if self._timer and not self._timer.cancelled() and self._timer.when() <= when:
+        if self._timer and not self._timer.cancelled() and self._armed_for <= when:
             return
         if self._timer:
             self._timer.cancel()
+        # Kept here, because the handle of a time that is now can not tell it: uvloop gives one without `when`.
+        self._armed_for = when
         self._timer = asyncio.get_running_loop().call_at(when, self._fire, when)
 
     def _fire(self, until: float) -> None:

@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
+import uvloop
 
 from bulkhead.runtime.queue import WorkQueue, retry_seconds
 from tests.unit.runtime.virtual_time import in_virtual_time, now
@@ -235,3 +236,18 @@ def test_pauses_double_up_to_five_minutes(failures: int, pause: float) -> None:
 
 def test_jitter_shortens_a_pause_by_up_to_half() -> None:
     assert retry_seconds(4, jitter=0.999) == pytest.approx(4.0, abs=0.01)
+
+
+def test_a_time_that_is_now_can_be_planned_for_on_the_loop_that_runs_in_production() -> None:
+    """uvloop gives a handle that can not tell its time for whatever is due within the millisecond."""
+
+    async def plan() -> None:
+        bench = Bench()
+        bench.queue.add_at("due", now())
+        bench.queue.add_at("overdue", now() - 1.0)
+        async with running(bench):
+            await bench.settle()
+        assert sorted(bench.keys) == ["due", "overdue"]
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(plan())
