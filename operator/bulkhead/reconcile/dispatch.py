@@ -44,8 +44,8 @@ class Dispatcher:
         self._enqueue_all(self._concerned(resource, name))
         for references in filter(None, {before, after}):
             self._enqueue(key.tenant(references.tenant))
-            if before != after:
-                self._enqueue_later(key.data_plane(references.plane))
+            # Its count may differ; or what it keeps ready was taken, which a change of status tells.
+            self._enqueue_later(key.data_plane(references.plane))
 
     def answered(self, resource: Resource, answer: dict[str, Any]) -> None:
         """Take over the answer to our own write, ahead of the watch. Its echo is no news then, so everybody whom it

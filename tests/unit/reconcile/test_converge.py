@@ -29,7 +29,7 @@ from bulkhead.reconcile.converge import Result, ServerSubject, TenantSubject
 from bulkhead.reconcile.report import Verdict
 from bulkhead.runtime.mutations import Mutations
 from tests.unit.reconcile import gen
-from tests.unit.reconcile.memory_engine import Database, Gated, MemoryEngine
+from tests.unit.reconcile.memory_engine import Create, Database, Gated, MemoryEngine
 
 ME = key.data_cluster("acme")
 AT = "2026-11-22T12:00:00Z"
@@ -150,6 +150,29 @@ async def test_a_server_as_a_whole_is_prepared_the_same_way() -> None:
 
 
 # -- what does not come to an end --------------------------------------------------------------------------------------
+class Shop(MemoryEngine):
+    """What it keeps ready is taken as fast as it is made."""
+
+    def decide_server(self, request: ServerRequest, seen: Any) -> Decision:  # noqa: ARG002 - contract
+        return Do((Create(f"ready {len(self.databases)}", str(request.stamp)),))
+
+
+async def test_a_server_is_not_blamed_for_what_tenants_take_while_it_is_made() -> None:
+    async with Gated(Shop()) as gated:
+        wanted = ServerRequest(stamp=Stamp("here", "u-default"), holding=Holding(), proposal="p-1")
+        subjects = {EngineName.POSTGRES: ServerSubject(gated.opened, wanted)}
+        found = await converge.finish(ME, await converge.look(ME, subjects), mutations())
+    assert found[EngineName.POSTGRES].verdict.good
+
+
+async def test_a_server_on_which_the_same_steps_have_no_effect_is_refused() -> None:
+    async with Gated(MemoryEngine(without_effect=True)) as gated:
+        wanted = ServerRequest(stamp=Stamp("here", "u-default"), holding=Holding(), proposal="p-1")
+        subjects = {EngineName.POSTGRES: ServerSubject(gated.opened, wanted)}
+        found = await converge.finish(ME, await converge.look(ME, subjects), mutations())
+    assert found[EngineName.POSTGRES].verdict.reason is Reason.ENGINE_REFUSED
+
+
 async def test_steps_that_keep_coming_back_are_refused_by_their_name() -> None:
     found = await converged(MemoryEngine(without_effect=True), holding=CLAIMED)
     assert found.verdict.reason is Reason.ENGINE_REFUSED

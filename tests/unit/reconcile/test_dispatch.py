@@ -73,10 +73,10 @@ def test_a_new_data_cluster_concerns_its_plane_later() -> None:
     assert board.later == [PLANE]
 
 
-def test_a_data_cluster_that_changes_does_not_concern_its_plane() -> None:
+def test_a_data_cluster_that_changes_concerns_its_plane_later_for_it_may_have_taken_what_was_kept_ready() -> None:
     board = full()
     board.show(gen.cluster(metadata={"generation": 2}), "11")
-    assert board.later == []
+    assert board.later == [PLANE]
 
 
 def test_a_data_cluster_that_went_concerns_its_tenant_and_its_plane() -> None:
