@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
+import psycopg
 import pytest
+from psycopg import sql
 
 from bulkhead.kube.resources import DATA_PLANES
 from hack.plane import installation
 from hack.plane.process import Server
-from tests.integration.operator.engines import ALL, Admins, opened
+from tests.integration.operator.engines import ALL, opened
 from tests.world import World, eventually
 
 SLUG = "rekeyed"
@@ -42,11 +44,14 @@ async def change_store(world: World) -> None:
 
 
 async def change_postgres(world: World) -> None:
-    """Restarted too, or sessions that were opened with the former password would live on."""
+    """Restarted too, or sessions that were opened with the former password would live on. By its verifier, as every
+    statement is logged."""
     postgres = world.plane.postgres
     changed = f"{postgres.password[::-1]}-new"
-    async with Admins.of(world.plane) as admins:
-        await admins.sql(f"ALTER ROLE {postgres.superuser} PASSWORD '{changed}'")
+    async with await psycopg.AsyncConnection.connect(postgres.dsn(), autocommit=True) as session:
+        user = postgres.superuser.encode()
+        verifier = session.pgconn.encrypt_password(changed.encode(), user, b"scram-sha-256").decode()
+        await session.execute(sql.SQL("ALTER ROLE {} PASSWORD {}").format(sql.Identifier(postgres.superuser), verifier))
     postgres.password = changed
     await restart_with(postgres)
 

@@ -184,7 +184,8 @@ async def lift_strict_mode(admins: Admins) -> None:
 async def look_at_tokens(admins: Admins) -> Any:
     points = {"limit": 1000, "with_payload": True}
     answer = await admins.vectors.ask("POST", f"/collections/{REGISTER}/points/scroll", points)
-    return sorted(str(point["payload"]) for point in answer.result["points"])
+    texts = (str(point["payload"]) for point in answer.result["points"])
+    return sorted(text for text in texts if f"{SLUG}_entries" in text)
 
 
 async def forget_tokens(admins: Admins) -> None:
@@ -195,7 +196,8 @@ async def forget_tokens(admins: Admins) -> None:
 
 
 async def look_at_keys(admins: Admins) -> Any:
-    return [(key["uid"], key["actions"], key["indexes"]) for key in await admins.search.keys()]
+    keys = await admins.search.keys()
+    return [(key["uid"], key["actions"], key["indexes"]) for key in keys if f"{SLUG}_entries" in key["indexes"]]
 
 
 async def delete_keys(admins: Admins) -> None:
