@@ -182,6 +182,12 @@ def start_warden(log_file: Path, directories: list[str]) -> tuple[subprocess.Pop
     return child, ours
 
 
+def is_stopped(pid: int) -> bool:
+    """Whether every thread of a process is stopped by a signal."""
+    tasks = Path(f"/proc/{pid}/task").glob("*/stat")
+    return all(task.read_text().rpartition(")")[2].split()[0] in {"T", "t"} for task in tasks)
+
+
 class Server(ABC):
     """One server of a plane: can be ended in any way and started again on the same port and data."""
 
@@ -236,7 +242,12 @@ class Server(ABC):
 
     async def pause(self) -> None:
         """Freeze it: connections are accepted by the kernel and never answered."""
-        await self._warden.signal(self._running_process(), signal.SIGSTOP, tree=True)
+        process = self._running_process()
+        await self._warden.signal(process, signal.SIGSTOP, tree=True)
+        # Threads stop one by one: until the last has, it may still answer.
+        async with asyncio.timeout(STOP_SECONDS):
+            while not is_stopped(process.pid):
+                await process.wait(POLL_SECONDS)
 
     async def resume(self) -> None:
         await self._warden.signal(self._running_process(), signal.SIGCONT, tree=True)

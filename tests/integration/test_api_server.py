@@ -719,7 +719,7 @@ def test_the_operator_works_in_the_namespaces_that_it_made(operator: Api, namesp
     assert operator.create(role_binding(namespace, "owner", "bulkhead-owner")).accepted
     quota = namespaced("ResourceQuota", "v1", namespace, "bulkhead", spec={"hard": {"pods": "5"}})
     assert operator.create(quota).accepted
-    assert operator.delete(quota).accepted
+    assert operator.replace(quota).accepted
 
 
 def test_the_operator_keeps_its_records_at_home(operator: Api) -> None:

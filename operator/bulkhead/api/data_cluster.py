@@ -29,8 +29,9 @@ SchemaName = Annotated[
     matching(r"^[a-z][a-z0-9_]*\Z", 'must be a-z, 0-9 and "_", starting with a letter, such as "reporting"'),
     checked(
         Rule(
-            '!self.startsWith("pg_") && !(self in ["public", "information_schema"])',
-            'must not be "public", "information_schema" or start with "pg_": these are Postgres\' own; choose another',
+            '!self.startsWith("pg_") && !(self in ["public", "information_schema", "extensions"])',
+            'must not be "public", "information_schema", "extensions" or start with "pg_": they are taken; '
+            "choose another",
         )
     ),
 ]
