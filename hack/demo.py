@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-import os
 import subprocess
 import sys
 import time
@@ -36,7 +35,7 @@ ENGINES: Final = {"postgres": "Postgres", "objectStore": "bucket", "vectors": "v
 
 def main(arguments: list[str]) -> int:
     """Run `up` or `down`. Returns the exit status."""
-    folder = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "bulkhead" / "demo"
+    folder = plane_command.default_folder().with_name("demo")
     if arguments == ["down"]:
         return plane_command.main(["down", f"--state={folder}"])
     if arguments not in ([], ["up"]):
