@@ -27,7 +27,7 @@ import structlog
 
 from bulkhead.api import labels
 from bulkhead.api.data_plane import ObjectStoreEndpoint, PostgresEndpoint, SearchEndpoint, VectorsEndpoint
-from bulkhead.api.record import EngineName
+from bulkhead.api.record import EngineName, Record
 from bulkhead.engines.contract import Engine
 from bulkhead.engines.errors import Unavailable
 from bulkhead.engines.meilisearch.engine import MeilisearchEngine
@@ -215,6 +215,7 @@ class Operator:
                 new_id=lambda: uuid.uuid4().hex,
                 enqueue=self._queue.add,
                 answered=dispatcher.answered,
+                repaired=self._repaired,
             )
         )
         self._drift = DriftScan(
@@ -291,6 +292,9 @@ class Operator:
 
     def _record_written(self, secret: dict[str, Any]) -> None:
         self._view.put_child(SECRETS, secret)
+
+    def _repaired(self, record: Record, engine: EngineName) -> None:
+        self._drift.repaired(record, engine)
 
     # -- engines -------------------------------------------------------------------------------------------------------
     def _open_engine(self, plane: str, name: EngineName, access: AdminAccess) -> tuple[Engine[Any, Any], Gate[Key]]:

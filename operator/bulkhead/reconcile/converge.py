@@ -111,6 +111,8 @@ class Result:
     holding: Holding
     """As it is to be remembered: with the claim and what is provisioned."""
     seen: Any = None
+    repaired: bool = False
+    """Whether there was something to do; it is done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,17 +202,18 @@ async def _finish(key: Key, finding: Finding, mutations: Mutations) -> Result:
         return Result(failure(_parked(key, finding.subject, error)), holding)
     if not isinstance(decision, Do):
         return Result(verdict(opened.engine.name, decision), holding, seen)
-    if isinstance(finding.outcome, Do) and finding.outcome.steps:
+    steps = finding.outcome.steps if isinstance(finding.outcome, Do) else ()
+    if steps:
         seconds = round(time.monotonic() - started, 3)
         log.info(
             "converged",
             key=str(key),
             engine=opened.engine.name.value,
-            steps=len(finding.outcome.steps),
+            steps=len(steps),
             seconds=seconds,
         )
     provisioned = tuple(sorted({*holding.provisioned, *decision.provisions}))
-    return Result(READY, msgspec.structs.replace(holding, provisioned=provisioned), seen)
+    return Result(READY, msgspec.structs.replace(holding, provisioned=provisioned), seen, repaired=bool(steps))
 
 
 async def _run(subject: Subject, decision: Decision, seen: Any, mutations: Mutations) -> tuple[Decision, Any]:

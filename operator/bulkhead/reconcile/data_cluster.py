@@ -75,6 +75,7 @@ async def reconcile(name: str, deps: Deps, *, suspect: bool = False) -> Outcome:
         finish(key.data_cluster(name), findings, deps.mutations),
         _furnish_namespace(cluster, context, record.record, deps),
     )
+    _tell_repairs(record.record, results, deps)
     record.record = _with_results(record.record, cluster, context, results)
     inside = await _publish_secrets(cluster, context, record.record, inside, deps)
     return await _conclude(cluster, context, record, results, inside, deps)
@@ -213,6 +214,12 @@ def _outline(record: OpenRecord[Record]) -> Outline:
     if before is None:
         return record.record.outline(settled="", status="")
     return record.record.outline(settled=before.settled, status=before.status)
+
+
+def _tell_repairs(record: Record, results: Mapping[EngineName, Result], deps: Deps) -> None:
+    for name, result in results.items():
+        if result.repaired:
+            deps.repaired(record, name)
 
 
 # -- engines -----------------------------------------------------------------------------------------------------------

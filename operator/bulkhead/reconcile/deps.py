@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from bulkhead.api.record import EngineName, Record
 from bulkhead.kube.client import KubeClient
 from bulkhead.kube.resources import Resource
 from bulkhead.reconcile.key import Key
@@ -34,6 +35,8 @@ class Deps:
     """Another object must look again."""
     answered: Callable[[Resource, dict[str, Any]], None]
     """Takes over the API server's answer to our own write of one of our kinds."""
+    repaired: Callable[[Record, EngineName], None]
+    """That engine had something to repair of a DataCluster, and it is repaired."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import structlog
 
-from bulkhead.api.record import EngineName, Outline
+from bulkhead.api.record import EngineName, Outline, Record
 from bulkhead.engines.errors import EngineError
 from bulkhead.reconcile import key
 from bulkhead.reconcile.key import Key
@@ -41,7 +41,10 @@ class DriftScan:
         self._cycles_per_sweep = cycles_per_sweep
         self._deep: Iterator[Key] = iter(())
         self._told: dict[tuple[str, EngineName], dict[str, str]] = {}
-        """What differed in the last survey of an engine, by UID: a loss that waits for a person is told once."""
+        """What differed in the last survey of an engine, by UID, and is not repaired since: a loss that waits for a
+        person is told once."""
+        self._repaired: set[tuple[str, EngineName]] = set()
+        """What was repaired while a survey was under way, which may show it as it was before."""
 
     async def cycle(self) -> None:
         """Survey every engine, and take the next few keys of the rolling sweep."""
@@ -51,8 +54,14 @@ class DriftScan:
                     await self._survey(plane, engine)
         self._sweep()
 
+    def repaired(self, record: Record, engine: EngineName) -> None:
+        """A difference was repaired. The same one is news when it comes back."""
+        self._told.get((record.plane, engine), {}).pop(record.uid, None)
+        self._repaired.add((record.uid, engine))
+
     async def _survey(self, plane: str, opened: OpenEngine) -> None:
         outlines = [outline for outline in self._view.outlines() if outline.plane == plane]
+        self._repaired.clear()
         try:
             surveyed = await opened.gate.call(opened.engine.survey)
         except (EngineError, BreakerOpen) as error:
@@ -62,7 +71,11 @@ class DriftScan:
             log.critical("survey_broke", plane=plane, engine=opened.engine.name.value, error=type(error).__name__)
             return
         engine = opened.engine.name
-        different = [outline for outline in differing(outlines, engine, surveyed) if self._lives(outline)]
+        different = [
+            outline
+            for outline in differing(outlines, engine, surveyed)
+            if self._lives(outline) and (outline.uid, engine) not in self._repaired
+        ]
         told = self._told.get((plane, engine), {})
         self._told[plane, engine] = {each.uid: _difference(each, engine, surveyed) for each in different}
         for outline in different:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from bulkhead.api.record import EngineName, Record
 from bulkhead.kube.resources import Resource
 from bulkhead.reconcile.deps import Deps
 from bulkhead.reconcile.key import Key
@@ -29,6 +30,8 @@ class Desk:
         self.enqueued: list[Key] = []
         self.answers: list[tuple[str, str]] = []
         """Kind and name of every answer that was taken over."""
+        self.repairs: list[tuple[str, EngineName]] = []
+        """UID and engine of every repair that was told."""
         self.deps = Deps(
             installation=gen.INSTALLATION,
             namespace=gen.NAMESPACE,
@@ -41,6 +44,7 @@ class Desk:
             new_id=lambda: "id-1",
             enqueue=self.enqueued.append,
             answered=self._note,
+            repaired=self._note_repair,
         )
 
     @classmethod
@@ -51,3 +55,6 @@ class Desk:
 
     def _note(self, resource: Resource, answer: dict[str, Any]) -> None:
         self.answers.append((resource.kind, answer["metadata"]["name"]))
+
+    def _note_repair(self, record: Record, engine: EngineName) -> None:
+        self.repairs.append((record.uid, engine))

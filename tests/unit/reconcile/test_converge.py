@@ -149,6 +149,25 @@ async def test_a_server_as_a_whole_is_prepared_the_same_way() -> None:
     assert list(engine.databases) == ["marker of u-default"]
 
 
+async def test_what_was_put_in_order_is_called_repaired() -> None:
+    closed = MemoryEngine(databases={"acme": Database(str(STAMP), open=False)})
+    assert (await converged(closed, holding=CLAIMED)).repaired
+
+
+@pytest.mark.parametrize(
+    "engine",
+    [
+        MemoryEngine(databases={"acme": OURS}),
+        MemoryEngine(databases={"acme": THEIRS}),
+        MemoryEngine(without_effect=True),
+        MemoryEngine(fails=Refused("no right"), fails_at="SetAccess"),
+    ],
+    ids=["in place", "not ours", "without effect", "refused"],
+)
+async def test_what_needed_nothing_or_could_not_be_put_in_order_is_not_called_repaired(engine: MemoryEngine) -> None:
+    assert not (await converged(engine, holding=CLAIMED)).repaired
+
+
 # -- what does not come to an end --------------------------------------------------------------------------------------
 class Shop(MemoryEngine):
     """What it keeps ready is taken as fast as it is made."""

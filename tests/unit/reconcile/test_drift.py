@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
 
 from bulkhead.api.conditions import Reason
 from bulkhead.api.data_cluster import DataCluster
-from bulkhead.api.record import EngineName, Outline
+from bulkhead.api.record import EngineName, Outline, Record
 from bulkhead.engines.errors import EngineError, Refused, Unavailable
 from bulkhead.reconcile import key
 from bulkhead.reconcile.drift import DriftScan, differing
@@ -111,6 +112,50 @@ async def test_a_difference_that_comes_back_is_told_again() -> None:
         gated.engine.databases["acme"] = OURS
         await scan.cycle()
         del gated.engine.databases["acme"]
+        assert await scan.cycle() == [key.data_cluster("acme")]
+
+
+async def test_a_difference_that_comes_back_after_its_repair_is_told_by_the_next_survey() -> None:
+    async with Gated(MemoryEngine()) as gated:
+        scan = Scan(living(), gated)
+        await scan.cycle()
+        scan.scan.repaired(gen.record(), EngineName.POSTGRES)
+        assert await scan.cycle() == [key.data_cluster("acme")]
+        assert await scan.cycle() == []
+
+
+@pytest.mark.parametrize(
+    ("record", "engine"),
+    [
+        (gen.record(uid="u-dc-globex"), EngineName.POSTGRES),
+        (gen.record(plane="west"), EngineName.POSTGRES),
+        (gen.record(), EngineName.SEARCH),
+    ],
+    ids=["another data cluster", "another plane", "another engine"],
+)
+async def test_a_repair_elsewhere_is_no_reason_to_tell_again(record: Record, engine: EngineName) -> None:
+    async with Gated(MemoryEngine()) as gated:
+        scan = Scan(living(), gated)
+        await scan.cycle()
+        scan.scan.repaired(record, engine)
+        assert await scan.cycle() == []
+
+
+async def test_what_a_survey_read_before_a_repair_is_not_told_and_does_not_hide_what_comes_after(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with Gated(MemoryEngine()) as gated:
+        scan = Scan(living(), gated)
+
+        async def overtaken() -> Mapping[str, str]:
+            found = await MemoryEngine.survey(gated.engine)
+            scan.scan.repaired(gen.record(), EngineName.POSTGRES)
+            return found
+
+        await scan.cycle()
+        with monkeypatch.context() as meanwhile:
+            meanwhile.setattr(gated.engine, "survey", overtaken)
+            assert await scan.cycle() == []
         assert await scan.cycle() == [key.data_cluster("acme")]
 
 

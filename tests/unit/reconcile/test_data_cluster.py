@@ -1,0 +1,69 @@
+"""The flow of a DataCluster, from its object to what its engines were asked for."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from bulkhead.api.record import EngineName
+from bulkhead.kube.resources import DATA_CLUSTERS
+from bulkhead.reconcile import data_cluster
+from bulkhead.reconcile.planes import OpenPlane
+from tests.unit.reconcile import gen
+from tests.unit.reconcile.desk import Desk
+from tests.unit.reconcile.memory_engine import Database, Gated, MemoryEngine
+from tests.unit.reconcile.memory_kube import Json
+
+OURS = Database("bulkhead:here:u-dc-acme")
+
+
+@pytest.fixture
+async def gated() -> AsyncIterator[Gated]:
+    async with Gated(MemoryEngine()) as gated:
+        yield gated
+
+
+@pytest.fixture
+async def desk(gated: Gated) -> Desk:
+    """Of a DataCluster that is in place."""
+    desk = Desk.of(gen.tenant(), gen.plan(), gen.plane(), gen.cluster())
+    await desk.deps.planes.publish(
+        "default", OpenPlane(gen.uid_of("default"), "v-1", {EngineName.POSTGRES: gated.opened})
+    )
+    await data_cluster.reconcile("acme", desk.deps)
+    assert gated.engine.databases == {"acme": OURS}
+    desk.repairs.clear()
+    return desk
+
+
+async def look_closely(desk: Desk) -> dict[str, str]:
+    """One reconcile after a survey has shown a difference. Returns the reasons of the conditions by then."""
+    desk.view.clusters.put(as_stored(desk))
+    await data_cluster.reconcile("acme", desk.deps, suspect=True)
+    return {each["type"]: each["reason"] for each in as_stored(desk)["status"]["conditions"]}
+
+
+def as_stored(desk: Desk) -> Json:
+    found = desk.kube.stored(DATA_CLUSTERS, "acme")
+    assert found is not None
+    return found
+
+
+async def test_a_repair_is_told(desk: Desk, gated: Gated) -> None:
+    gated.engine.databases["acme"] = Database(OURS.stamp, open=False)
+    assert (await look_closely(desk))["PostgresReady"] == "Ready"
+    assert desk.repairs == [("u-dc-acme", EngineName.POSTGRES)]
+
+
+async def test_a_look_that_finds_nothing_to_do_tells_no_repair_and_writes_nothing(desk: Desk) -> None:
+    await look_closely(desk)
+    writes = len(desk.kube.writes)
+    await look_closely(desk)
+    assert (desk.repairs, desk.kube.writes[writes:]) == ([], [])
+
+
+async def test_a_loss_that_nothing_can_be_done_about_tells_no_repair(desk: Desk, gated: Gated) -> None:
+    gated.engine.databases.clear()
+    assert (await look_closely(desk))["PostgresReady"] == "DataMissing"
+    assert desk.repairs == []
