@@ -42,6 +42,9 @@ class Request:
     plan: PlanSpec
     holding: Holding
     access: Access
+    closely: bool = False
+    """Look also at what would cost too much each time, such as whether the server still takes the credentials. Asked
+    for after a difference, and of a few DataClusters a cycle."""
 
 
 class Step(Protocol):

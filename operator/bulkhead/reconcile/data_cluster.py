@@ -42,7 +42,8 @@ from bulkhead.reconcile.together import both
 async def reconcile(name: str, deps: Deps, *, suspect: bool = False) -> Outcome:
     """Bring one DataCluster to what its spec asks for, or say truthfully why not.
 
-    suspect: a survey showed a difference in an engine, so the record's word that all is in place is not taken.
+    suspect: a survey showed a difference in an engine, or its turn has come, so the record's word that all is in place
+    is not taken, and engines are looked at closely.
     """
     cluster = deps.view.data_cluster(name)
     if cluster is None:
@@ -70,7 +71,7 @@ async def reconcile(name: str, deps: Deps, *, suspect: bool = False) -> Outcome:
         return DONE
     if problem := namesake(context.tenant, record.record.tenant_uid):
         return await _wait(cluster, waiting(problem.reason, problem.message), deps)
-    findings = await _claim_names(cluster, context, record, deps)
+    findings = await _claim_names(cluster, context, record, deps, closely=suspect)
     results, inside = await both(
         finish(key.data_cluster(name), findings, deps.mutations),
         _furnish_namespace(cluster, context, record.record, deps),
@@ -179,10 +180,12 @@ def _held(record: Record, name: EngineName, engine: OpenEngine, cluster: DataClu
     return msgspec.structs.replace(held, provisioned=(), claimed_at="", recreated=wish)
 
 
-async def _claim_names(cluster: DataCluster, context: Context, record: OpenRecord[Record], deps: Deps) -> Findings:
+async def _claim_names(
+    cluster: DataCluster, context: Context, record: OpenRecord[Record], deps: Deps, *, closely: bool
+) -> Findings:
     """Look at every engine; write down, before anything is made, which names were free and what will be given out."""
     subjects = {
-        name: TenantSubject(engine, request_of(cluster, context, record.record, name))
+        name: TenantSubject(engine, request_of(cluster, context, record.record, name, closely=closely))
         for name, engine in _in_use(context).items()
     }
     found = await look(key.data_cluster(cluster.metadata.name), subjects)
@@ -230,7 +233,9 @@ def _in_use(context: Context) -> dict[EngineName, OpenEngine]:
     return {name: engine for name, engine in engines if isinstance(engine, OpenEngine) and (cut or not engine.barred)}
 
 
-def request_of(cluster: DataCluster, context: Context, record: Record, name: EngineName) -> Request:
+def request_of(
+    cluster: DataCluster, context: Context, record: Record, name: EngineName, *, closely: bool = False
+) -> Request:
     """What `name` is asked to give this DataCluster."""
     return Request(
         stamp=Stamp(record.installation, record.uid),
@@ -239,6 +244,7 @@ def request_of(cluster: DataCluster, context: Context, record: Record, name: Eng
         plan=context.plan,
         holding=record.holding(name),
         access=context.access,
+        closely=closely,
     )
 
 

@@ -132,6 +132,19 @@ class Server:
         async with await psycopg.AsyncConnection.connect(self.postgres.dsn(database), autocommit=True) as session:
             yield session
 
+    @asynccontextmanager
+    async def admitting(self, role: str, method: str) -> AsyncIterator[None]:
+        """Have pg_hba.conf treat one role by another method, as soon as the server has read it again."""
+        rules = self.postgres.log_file.with_name("data") / "pg_hba.conf"
+        before = rules.read_text()
+        rules.write_text(f'host all "{role}" {self.postgres.host}/32 {method}\n{before}')
+        await self.run("SELECT pg_reload_conf()")
+        try:
+            yield
+        finally:
+            rules.write_text(before)
+            await self.run("SELECT pg_reload_conf()")
+
     async def run(self, statement: str, database: str = "postgres") -> None:
         """As superuser. `statement` comes from the test itself."""
         async with self.superuser(database) as session:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import get_args
 
 import msgspec
@@ -12,12 +13,13 @@ import psycopg
 import pytest
 from psycopg import errors as pg
 
-from bulkhead.engines.contract import ClaimFirst, Conflict, DataMissing, Do, EngineChanged
-from bulkhead.engines.errors import Refused
+from bulkhead.engines.contract import ClaimFirst, Conflict, DataMissing, Do, EngineChanged, Request
+from bulkhead.engines.errors import Refused, Unavailable
 from bulkhead.engines.postgres.databases import UseWarm
 from hack.plane.postgres_builds import PostgresVersion
 from tests.integration.engines.postgres_server import MODES, VARIANTS, Driver, Mode, Servers, one
 from tests.unit.engines.postgres import gen
+from tests.world import eventually
 
 
 @pytest.fixture(scope="module")
@@ -327,25 +329,86 @@ async def test_a_smaller_plan_takes_effect(driver: Driver) -> None:
                 pass
 
 
-async def test_a_password_that_the_tenant_changed_is_set_back(driver: Driver) -> None:
-    request = await driver.converge(driver.request())
-    assert await driver.engine.verify_login(request) == Do()
+@pytest.mark.parametrize("changed", ["PASSWORD 'mine'", "PASSWORD NULL"])
+async def test_a_password_that_the_tenant_changed_is_set_back_and_its_sessions_live_on(
+    driver: Driver, changed: str
+) -> None:
+    request = gen.closely(await driver.converge(driver.request()))
+    assert await driver.steps(request) == ()
+    login = request.names.login(1)
     async with driver.client(request) as client:
-        await client.execute(f"SET ROLE NONE; ALTER ROLE \"{request.names.login(1)}\" PASSWORD 'mine'".encode())
-    repair = await driver.engine.verify_login(request)
-    assert repair.steps
-    if driver.operator == driver.server.postgres.superuser:
-        assert [str(step) for step in await driver.steps(request)] == [str(step) for step in repair.steps]
-    for step in repair.steps:
-        await driver.engine.act(step)
-    assert await driver.engine.verify_login(request) == Do()
-
-
-async def test_a_login_that_is_busy_is_no_wrong_password(driver: Driver) -> None:
-    request = await driver.converge(driver.request(connections=1))
+        await client.execute(f'SET ROLE NONE; ALTER ROLE "{login}" {changed}'.encode())
+        assert [str(step) for step in await driver.steps(request)] == [f'repair login "{login}"']
+        await driver.converge(request)
+        assert await one(client, "SELECT 1") == 1
     async with driver.client(request):
-        with pytest.raises(Exception, match="too many connections"):
-            await driver.engine.verify_login(request)
+        pass
+
+
+async def test_a_restricted_operator_tries_log_ins_only_when_it_looks_closely(driver: Driver) -> None:
+    request = await driver.converge(driver.request())
+    await driver.server.run(f"ALTER ROLE \"{request.names.login(1)}\" PASSWORD 'mine'")
+    assert bool(await driver.steps(request)) is (driver.mode == "superuser")
+
+
+async def test_each_generation_in_force_is_tried(driver: Driver) -> None:
+    request = gen.closely(await driver.converge(driver.successor(await driver.converge(driver.request()))))
+    for generation in (1, 2):
+        login = request.names.login(generation)
+        await driver.server.run(f"ALTER ROLE \"{login}\" PASSWORD 'mine'")
+        assert [str(step) for step in await driver.steps(request)] == [f'repair login "{login}"']
+        await driver.converge(request)
+
+
+async def test_a_login_that_is_busy_or_may_not_come_from_here_has_no_wrong_password(driver: Driver) -> None:
+    request = gen.closely(await driver.converge(driver.request(connections=1)))
+    async with driver.client(request):
+        assert await driver.steps(request) == ()
+    async with driver.server.admitting(request.names.login(1), "reject"):
+        await eventually(partial(fails, driver, request, "rejects connection"))
+        assert await driver.steps(request) == ()
+
+
+async def test_an_old_hash_in_place_of_the_verifier_is_replaced_where_the_server_still_takes_such(
+    driver: Driver,
+) -> None:
+    request = gen.closely(await driver.converge(driver.request()))
+    login = request.names.login(1)
+    await driver.server.run(f"ALTER ROLE \"{login}\" PASSWORD 'md5{'0' * 32}'")
+    async with driver.server.admitting(login, "md5"):
+        await eventually(partial(fails, driver, request, "password authentication failed"))
+        assert [str(step) for step in await driver.steps(request)] == [f'repair login "{login}"']
+        await driver.converge(request)
+    async with driver.client(request):
+        pass
+
+
+async def fails(driver: Driver, request: Request, why: str) -> bool:
+    """Whether the tenant is not let in, for this reason."""
+    try:
+        async with driver.client(request):
+            return False
+    except psycopg.OperationalError as error:
+        return why in str(error)
+
+
+async def test_no_password_is_tried_on_another_server(driver: Driver) -> None:
+    request = gen.closely(await driver.converge(driver.request()))
+    login = request.names.login(1)
+    await driver.server.run(f"ALTER ROLE \"{login}\" PASSWORD 'mine'")
+    elsewhere = await driver.engine.observe(gen.held(request, server="another"))
+    assert elsewhere.estranged == frozenset()
+
+
+async def test_a_server_that_is_down_is_unavailable_however_closely_it_is_looked_at(driver: Driver) -> None:
+    request = gen.closely(await driver.converge(driver.request()))
+    await driver.server.postgres.stop()
+    try:
+        with pytest.raises(Unavailable):
+            await driver.steps(request)
+    finally:
+        await driver.server.postgres.start()
+    assert await driver.steps(request) == ()
 
 
 # -- extensions --------------------------------------------------------------------------------------------------------
@@ -572,7 +635,7 @@ async def test_a_tenant_that_uses_all_its_connections_does_not_lock_us_out(drive
 # -- secrets -----------------------------------------------------------------------------------------------------------
 async def test_no_password_ever_reaches_the_servers_log(driver: Driver) -> None:
     request = await driver.converge(driver.successor(await driver.converge(driver.request())))
-    await driver.engine.verify_login(request)
+    await driver.converge(gen.closely(request))
     await driver.converge(gen.cut(request))
     await driver.erase(request)
     log = driver.server.postgres.log_file.read_text()

@@ -81,6 +81,8 @@ class MemoryEngine:
     databases: dict[str, Database] = field(default_factory=dict)
     log: list[str] = field(default_factory=list)
     """Looks and steps in order."""
+    closely: list[bool] = field(default_factory=list)
+    """Of each look at a DataCluster, whether it was to be a close one."""
     fails: EngineError | None = None
     """Raised by every call."""
     fails_at: str = ""
@@ -120,6 +122,7 @@ class MemoryEngine:
 
     async def observe(self, request: Request) -> Seen:
         self._answer("look")
+        self.closely.append(request.closely)
         await asyncio.sleep(0)
         return Seen(self.identity, self.databases.get(request.names.database))
 

@@ -67,3 +67,13 @@ async def test_a_loss_that_nothing_can_be_done_about_tells_no_repair(desk: Desk,
     gated.engine.databases.clear()
     assert (await look_closely(desk))["PostgresReady"] == "DataMissing"
     assert desk.repairs == []
+
+
+async def test_engines_are_looked_at_closely_on_suspicion_alone_and_again_after_what_was_done(
+    desk: Desk, gated: Gated
+) -> None:
+    assert set(gated.engine.closely) == {False}
+    gated.engine.closely.clear()
+    gated.engine.databases["acme"] = Database(OURS.stamp, open=False)
+    await look_closely(desk)
+    assert gated.engine.closely == [True, True]

@@ -219,14 +219,18 @@ def terms_of(wanted: Wanted, operator: Operator) -> LoginTerms:
 def _login_steps(wanted: Wanted, seen: Seen) -> Steps:
     terms = terms_of(wanted, seen.operator)
     return tuple(
-        step for login in wanted.logins for step in _steps_of_login(login, seen.role(login.name), terms, wanted)
+        step
+        for login in wanted.logins
+        for step in _steps_of_login(login, seen.role(login.name), terms, wanted, estranged=login.name in seen.estranged)
     )
 
 
-def _steps_of_login(login: WantedLogin, role: SeenRole | None, terms: LoginTerms, wanted: Wanted) -> Steps:
+def _steps_of_login(
+    login: WantedLogin, role: SeenRole | None, terms: LoginTerms, wanted: Wanted, *, estranged: bool
+) -> Steps:
     if role is None:
         return (CreateLogin(login.name, wanted.stamp, Sensitive(login.verifier), terms),)
-    forgotten = role.verifier_digest not in (None, digest_of_verifier(login.verifier))
+    forgotten = estranged or role.verifier_digest not in (None, digest_of_verifier(login.verifier))
     drifted = forgotten or _login_drifted(role, terms)
     verifier = Sensitive(login.verifier) if forgotten else None
     repair = (ConformLogin(login.name, terms, role.powers, verifier),) if drifted else ()

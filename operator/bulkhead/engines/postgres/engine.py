@@ -9,7 +9,6 @@ from datetime import datetime
 from typing import Any, ClassVar
 
 import msgspec
-import psycopg
 
 from bulkhead.api.data_plane import PostgresEndpoint
 from bulkhead.api.names import PhysicalNames
@@ -17,16 +16,14 @@ from bulkhead.api.ownership import Stamp
 from bulkhead.api.record import Credential, EngineName, Holding
 from bulkhead.api.sensitive import Sensitive
 from bulkhead.engines.contract import Access, Decision, Do, EngineChanged, Request, Server, ServerRequest
-from bulkhead.engines.errors import Unavailable
 from bulkhead.engines.postgres import queries
 from bulkhead.engines.postgres.binding import binding_of
 from bulkhead.engines.postgres.databases import CreateDatabase
-from bulkhead.engines.postgres.decide import decide, decide_removal, terms_of
-from bulkhead.engines.postgres.errors import during, line_of
+from bulkhead.engines.postgres.decide import decide, decide_removal
+from bulkhead.engines.postgres.errors import during
 from bulkhead.engines.postgres.interiors import Interiors
 from bulkhead.engines.postgres.perform import answer, perform, rights_of
 from bulkhead.engines.postgres.portrait import Survey, digests, wanted_digest
-from bulkhead.engines.postgres.roles import ConformLogin
 from bulkhead.engines.postgres.scram import new_password, scram_verifier
 from bulkhead.engines.postgres.seen import Inside, Seen
 from bulkhead.engines.postgres.server import (
@@ -119,13 +116,15 @@ class PostgresEngine:
         return (Credential(generation=1, identity=names.login(1), value=password, verifier=verifier),)
 
     async def observe(self, request: Request) -> Seen:
-        """What has our names or bears our stamp, and what is or lately was inside our database while access is open."""
+        """What has our names or bears our stamp, and what is or lately was inside our database while access is open;
+        closely, also which logins do not open with their passwords any more."""
         wanted = wanted_of(request)
         with during(f'looking at database "{wanted.database}"'):
             seen = await self._look(wanted)
             if _worth_entering(wanted, seen):
                 inside = self._interiors.recall(wanted.database) or await self._look_inside(wanted)
-                return msgspec.structs.replace(seen, inside=inside)
+                estranged = await self._estranged(request, seen) if request.closely else frozenset()
+                return msgspec.structs.replace(seen, inside=inside, estranged=estranged)
         begun = seen.databases or seen.roles or wanted.provisioned
         if begun or wanted.access is Access.CUT:
             return msgspec.structs.replace(seen, warm=())
@@ -153,27 +152,6 @@ class PostgresEngine:
         if credential is None:
             raise ValueError("there is no credential to publish")
         return binding_of(self._endpoint, request.names.database, credential, self._ca_pem)
-
-    async def verify_login(self, request: Request) -> Do:
-        """Log in as the tenant does: the steps that repair what stops it, none where it works.
-
-        For rolling deep checks: only a superuser can compare verifiers in `observe`. Raises EngineError where it is not
-        the credential that fails.
-        """
-        credential = request.holding.published
-        if credential is None or request.access is Access.CUT:
-            return Do()
-        try:
-            await self._sessions.log_in(credential.identity, credential.value, request.names.database)
-        except (psycopg.Error, OSError) as error:
-            if "password authentication failed" not in str(error):
-                raise Unavailable(f'while logging in as "{credential.identity}": {line_of(str(error))}') from None
-        else:
-            return Do()
-        wanted = wanted_of(request)
-        with during(f'looking at login "{credential.identity}"'):
-            terms = terms_of(wanted, (await self._look(wanted)).operator)
-        return Do((ConformLogin(credential.identity, terms, verifier=Sensitive(credential.verifier)),))
 
     # -- all tenants ---------------------------------------------------------------------------------------------------
     def fingerprint(self, request: Request) -> str:
@@ -218,9 +196,25 @@ class PostgresEngine:
         async with self._sessions.at(Place(wanted.database)) as session:
             return self._interiors.remember(wanted.database, await answer(session, queries.INSIDE, parameters, Inside))
 
+    async def _estranged(self, request: Request, seen: Seen) -> frozenset[str]:
+        """Logins that do not open with what the record holds, found by trying those that nothing else tells of."""
+        tried = [held for held in request.holding.credentials if _only_trying_tells(held.identity, request, seen)]
+        database = request.names.database
+        refused = [held for held in tried if await self._sessions.refuses(held.identity, held.value, database)]
+        return frozenset(held.identity for held in refused)
+
 
 def _worth_entering(wanted: Wanted, seen: Seen) -> bool:
     """Whether our database can be looked at from within, and its inside is anything to us."""
     database = seen.database(wanted.database)
     ours = database is not None and database.open and database.stamp == str(wanted.stamp)
     return wanted.access is Access.OPEN and ours and seen.role(wanted.database) is not None
+
+
+def _only_trying_tells(login: str, request: Request, seen: Seen) -> bool:
+    """Whether this login of ours may have another password, and its verifier can not be read: only a superuser can.
+    Nothing is tried on another server than the one that we gave the password to."""
+    role = seen.role(login)
+    if role is None or not role.login or role.stamp != str(request.stamp):
+        return False
+    return role.verifier_digest is None and seen.identity == request.holding.server

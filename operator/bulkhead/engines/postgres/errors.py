@@ -64,6 +64,9 @@ _CONNECTION_PROBLEMS: tuple[tuple[str, type[EngineError], str], ...] = (
 )
 """What a failed connection says, lower case, and what it means. It carries no SQLSTATE."""
 
+_WRONG_PASSWORD = ("password authentication failed", "server requested a hashed password")
+"""The second: what is stored is an MD5 hash, and the operator stores none."""
+
 _LONGEST = 400
 
 
@@ -75,6 +78,11 @@ def during(doing: str) -> Iterator[None]:
     except (psycopg.Error, OSError) as error:
         # Not chained: a logged chain would show the statement.
         raise error_of(error, doing) from None
+
+
+def is_wrong_password(error: BaseException) -> bool:
+    """Whether a log-in failed for its password, and not for anything else."""
+    return any(sign in str(error) for sign in _WRONG_PASSWORD)
 
 
 def error_of(error: BaseException, doing: str) -> EngineError:

@@ -90,7 +90,7 @@ class SeenRole(Facts, frozen=True):
     operated: bool = True
     """Whether we have its privileges and may become it."""
     verifier_digest: str | None = None
-    """SHA-256 of the stored verifier in hex; None where we may not read it."""
+    """SHA-256 of the stored verifier in hex; None where we may not read it, see `Seen.estranged`."""
 
 
 class SeenSessions(Facts, frozen=True):
@@ -141,6 +141,8 @@ class Seen(Facts, frozen=True):
     """Databases made in advance that may be taken."""
     inside: Inside | None = None
     """None: not looked at, or not there."""
+    estranged: frozenset[str] = frozenset()
+    """Logins to which the server does not let us in with the passwords that we hold; empty: none, or not tried."""
 
     def database(self, name: str) -> SeenDatabase | None:
         return next((database for database in self.databases if database.name == name), None)

@@ -14,12 +14,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from psycopg import AsyncConnection, InterfaceError, OperationalError
+from psycopg import AsyncConnection, Error, InterfaceError, OperationalError
 from psycopg.conninfo import make_conninfo
 from psycopg.pq import TransactionStatus
 
 from bulkhead.api.data_plane import PostgresEndpoint, TlsMode
 from bulkhead.api.sensitive import Sensitive
+from bulkhead.engines.postgres.errors import is_wrong_password
 from bulkhead.engines.postgres.statement import EVERYWHERE, Place
 
 KEPT = 4
@@ -73,11 +74,16 @@ class Sessions:
         async with self._use_short(EVERYWHERE, self._aside) as session:
             yield session
 
-    async def log_in(self, username: str, password: Sensitive, database: str) -> None:
-        """Log in as somebody else and leave at once. Raises what keeps that from working."""
+    async def refuses(self, username: str, password: Sensitive, database: str) -> bool:
+        """Log in as somebody else and leave at once: whether the server says that the password is not theirs. Whatever
+        else stops them (no connection is left, the server goes down, pg_hba.conf) says nothing of the password."""
         async with self._short:
-            session = await self._connect(database, username, password)
+            try:
+                session = await self._connect(database, username, password)
+            except (Error, OSError) as error:
+                return is_wrong_password(error)
             await session.close()
+        return False
 
     @asynccontextmanager
     async def _use_kept(self) -> AsyncIterator[Session]:

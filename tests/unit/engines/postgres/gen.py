@@ -97,6 +97,10 @@ def cut(request: Request) -> Request:
     return dataclasses.replace(request, access=Access.CUT)
 
 
+def closely(request: Request) -> Request:
+    return dataclasses.replace(request, closely=True)
+
+
 def wanted(slug: str = "acme", **changes: Any) -> Wanted:
     return dataclasses.replace(wanted_of(request(slug)), **changes)
 

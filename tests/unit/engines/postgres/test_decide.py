@@ -45,7 +45,7 @@ from bulkhead.engines.postgres.seen import (
     SeenRole,
     SeenSessions,
 )
-from bulkhead.engines.postgres.wanted import Wanted, wanted_of
+from bulkhead.engines.postgres.wanted import Wanted, WantedLogin, wanted_of
 from tests.unit.engines.postgres import gen
 
 OURS = str(gen.stamp())
@@ -287,6 +287,14 @@ def test_a_password_that_a_tenant_changed_is_set_back() -> None:
     found = steps(wanted, gen.with_role(gen.complete(wanted), "acme_1", verifier_digest="another"))
     verifier = Sensitive(wanted.logins[0].verifier)
     assert found == (ConformLogin("acme_1", terms_of(wanted, gen.operator()), verifier=verifier),)
+
+
+def test_a_password_that_was_tried_in_vain_is_set_back() -> None:
+    wanted = gen.wanted(logins=(*gen.wanted().logins, WantedLogin("acme_2", "SCRAM-SHA-256$second")))
+    unseen = gen.with_role(gen.complete(wanted), "acme_2", verifier_digest=None)
+    verifier = Sensitive("SCRAM-SHA-256$second")
+    repair = ConformLogin("acme_2", terms_of(wanted, gen.operator()), verifier=verifier)
+    assert steps(wanted, gen.but(unseen, estranged=frozenset({"acme_2"}))) == (repair,)
 
 
 def test_a_password_that_can_not_be_seen_is_left_alone() -> None:

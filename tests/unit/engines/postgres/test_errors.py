@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from psycopg import errors as vendor
 
 from bulkhead.engines.errors import EngineError, Insecure, Refused, Unavailable
-from bulkhead.engines.postgres.errors import during, error_of
+from bulkhead.engines.postgres.errors import during, error_of, is_wrong_password
 
 STATES: tuple[str, ...] = tuple(
     sorted(
@@ -98,6 +98,30 @@ def test_a_failed_connection_is_told_by_its_text(text: str, kind: type[EngineErr
     assert type(found) is kind
     assert way_out in str(found)
     assert "\n" not in str(found)
+
+
+@pytest.mark.parametrize(
+    ("text", "wrong"),
+    [
+        ('FATAL:  password authentication failed for user "acme_1"', True),
+        ('authentication method requirement "scram-sha-256" failed: server requested a hashed password', True),
+        ('authentication method requirement "scram-sha-256" failed: server requested a cleartext password', False),
+        ('authentication method requirement "scram-sha-256" failed: server did not complete authentication', False),
+        ('FATAL:  too many connections for role "acme_1"', False),
+        ('FATAL:  too many connections for database "acme"', False),
+        ('FATAL:  role "acme_1" is not permitted to log in', False),
+        ('FATAL:  pg_hba.conf rejects connection for host "10.0.0.1"', False),
+        ("FATAL:  the database system is shutting down", False),
+        ("connection refused", False),
+    ],
+)
+def test_only_what_the_server_says_of_a_password_is_a_wrong_password(text: str, wrong: bool) -> None:  # noqa: FBT001 - a case
+    assert is_wrong_password(psycopg.OperationalError(f"connection failed: {text}")) is wrong
+
+
+@pytest.mark.parametrize("error", [TimeoutError(), ConnectionResetError(), psycopg.InterfaceError("closed")], ids=repr)
+def test_no_answer_is_no_wrong_password(error: Exception) -> None:
+    assert not is_wrong_password(error)
 
 
 @pytest.mark.parametrize(
