@@ -60,8 +60,8 @@ from bulkhead.reconcile.view import View
 from bulkhead.runtime.gate import Gate
 from bulkhead.runtime.metrics import Metrics
 from bulkhead.runtime.mutations import Mutations
-from bulkhead.runtime.probes import LoopCanary, Probes
 from bulkhead.runtime.queue import WorkQueue
+from bulkhead.telemetry.probes import LoopCanary, Probes
 
 log = structlog.get_logger(__name__)
 

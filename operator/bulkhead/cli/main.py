@@ -12,13 +12,13 @@ import uvloop
 
 from bulkhead import app
 from bulkhead.kube.access import AccessError, find_access
-from bulkhead.runtime import telemetry
+from bulkhead.telemetry import logs
 
 
 def main(arguments: Sequence[str] | None = None, seams: app.Seams | None = None) -> int:
     """Run what the command line asks for. Returns the exit status."""
     options = _parser().parse_args(arguments)
-    telemetry.configure(options.log_level, sys.stdout)
+    logs.configure(options.log_level, sys.stdout)
     try:
         access = find_access(os.environ)
     except AccessError as error:

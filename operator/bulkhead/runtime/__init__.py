@@ -1,1 +1,1 @@
-"""What a reconciler runs on: queue, gates, the seam for mutations, logs, metrics and probes."""
+"""What a reconciler runs on: queue, gates, the seam for mutations, metrics."""

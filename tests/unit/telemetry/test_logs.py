@@ -12,7 +12,7 @@ import pytest
 import structlog
 
 from bulkhead.api.sensitive import Sensitive
-from bulkhead.runtime.telemetry import configure, scrub
+from bulkhead.telemetry.logs import configure, scrub
 
 JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhY21lIn0.c2lnbmF0dXJl"
 
@@ -102,6 +102,8 @@ def test_a_traceback_is_searched_too(stream: io.StringIO) -> None:
         "host=db password=hunter2 user=admin",
         '{"api_key": "hunter2"}',
         "access_key=hunter2&x=1",
+        f"sent bhk_{'0' * 32}_hunter2hunter2_000000",
+        f"oat_{'f' * 32}_hunter2",
         "SCRAM-SHA-256$4096:hunter2==$hunter2:hunter2",
         "-----BEGIN EC PRIVATE KEY-----\nhunter2\n-----END EC PRIVATE KEY-----",
         "-----BEGIN PRIVATE KEY-----\nhunter2 cut off",
@@ -124,6 +126,11 @@ def test_credentials_in_the_form_they_travel_in_are_taken_out_of_texts(text: str
 )
 def test_messages_that_hold_no_secret_stay_as_they_are(text: str) -> None:
     assert scrub(text) == text
+
+
+def test_a_credential_of_ours_is_shown_by_its_label() -> None:
+    label = f"bhk_{'0' * 32}"
+    assert scrub(f"sent {label}_hunter2hunter2_000000.") == f"sent {label}_***."
 
 
 def test_an_unknown_level_is_refused_by_name() -> None:

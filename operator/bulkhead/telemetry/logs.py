@@ -2,7 +2,7 @@
 
 Three nets, because a secret that was logged once is lost. A `Sensitive` shows itself as asterisks by itself. The value
 of a key that is called like a secret is masked whatever it is. And every text, also tracebacks and what libraries say,
-is searched for the forms in which credentials travel: headers, JWTs, passwords in URLs and SQL, private keys.
+is searched for the forms in which credentials travel: headers, JWTs, our own, passwords in URLs and SQL, private keys.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ _SECRET_TEXTS = (
         ),
         rf"\1{MASK}",
     ),
+    (re.compile(r"\b(bht|bhk|oat)_([0-9a-f]{32})_[0-9A-Za-z_-]+"), rf"\1_\2_{MASK}"),
     (re.compile(r"SCRAM-SHA-256\$[^\s'\"]+"), MASK),
 )
 

@@ -8,7 +8,7 @@ import aiohttp
 import pytest
 
 from bulkhead.runtime.metrics import Metrics
-from bulkhead.runtime.probes import LoopCanary, Probes
+from bulkhead.telemetry.probes import LoopCanary, Probes
 from tests.unit.runtime.virtual_time import in_virtual_time
 
 
