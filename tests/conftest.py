@@ -7,7 +7,13 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent
-TOGETHER = ("integration/operator", "integration/kube", "contract/qdrant", "contract/meilisearch")
+TOGETHER = (
+    "integration/operator",
+    "integration/kube",
+    "integration/platform",
+    "contract/qdrant",
+    "contract/meilisearch",
+)
 """Folders whose tests share one server or one plane; elsewhere a file is what stays together."""
 FIRST = ("faults", "integration/operator", "integration/engines")
 

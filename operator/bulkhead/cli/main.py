@@ -1,68 +1,44 @@
-"""`bulkhead`: one program, a subcommand for each of its services."""
+"""`bulkhead`: one program, a subcommand for each of its services.
+
+Only the service that is named is imported: neither pays for the libraries of the other, nor needs them.
+"""
 
 from __future__ import annotations
 
 import argparse
-import asyncio
-import os
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-import uvloop
+if TYPE_CHECKING:
+    from bulkhead import app
 
-from bulkhead import app
-from bulkhead.kube.access import AccessError, find_access
-from bulkhead.telemetry import logs
+SERVICES = {"operator": "run the operator", "platform": "run or maintain the platform service"}
 
 
 def main(arguments: Sequence[str] | None = None, seams: app.Seams | None = None) -> int:
-    """Run what the command line asks for. Returns the exit status."""
-    options = _parser().parse_args(arguments)
-    logs.configure(options.log_level, sys.stdout)
-    try:
-        access = find_access(os.environ)
-    except AccessError as error:
-        print(f"bulkhead: {error}", file=sys.stderr)  # noqa: T201 - for the person at the terminal
-        return 2
-    settings = app.Settings(
-        namespace=options.namespace or access.namespace,
-        workers=options.workers,
-        probe_host=options.probe_host,
-        probe_port=options.probe_port,
-        drift_seconds=options.drift_seconds,
-    )
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(app.run(access, settings, seams))
-    return 0
-
-
-def _parser() -> argparse.ArgumentParser:
+    """Run what the command line asks for. Returns the exit status. `seams`: the operator's."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
     parser = argparse.ArgumentParser(prog="bulkhead", description="A watertight data cluster for every tenant.")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    operator = commands.add_parser(
-        "operator",
-        help="run the operator",
-        description="Run the operator against the cluster of KUBECONFIG or of the pod's service account.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
-    operator.add_argument("--namespace", default="", help="its own namespace; empty: that of the pod or kubeconfig")
-    operator.add_argument("--workers", type=_positive, default=app.Settings.workers, help="keys reconciled at once")
-    operator.add_argument(
-        "--probe-host", default=app.Settings.probe_host, help="address of /healthz, /readyz, /metrics"
-    )
-    operator.add_argument("--probe-port", type=int, default=app.Settings.probe_port, help="their port; 0: a free one")
-    operator.add_argument(
-        "--drift-seconds", type=float, default=app.Settings.drift_seconds, help="between two surveys of every engine"
-    )
-    operator.add_argument("--log-level", choices=("debug", "info", "warning", "error"), default="info")
-    return parser
+    services = parser.add_subparsers(required=True, metavar="SERVICE")
+    for name, summary in SERVICES.items():
+        service = services.add_parser(name, help=summary)
+        if words[:1] == [name]:
+            _configure(name, service, seams)
+    options = parser.parse_args(words)
+    status: int = options.run(options)
+    return status
 
 
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{value} is not a positive number")
-    return value
+def _configure(name: str, parser: argparse.ArgumentParser, seams: app.Seams | None) -> None:
+    if name == "operator":
+        from bulkhead.cli import operator  # noqa: PLC0415 - imported only where it is what was asked for
+
+        operator.configure(parser, seams)
+    else:
+        from bulkhead.cli import platform  # noqa: PLC0415 - imported only where it is what was asked for
+
+        platform.configure(parser)
 
 
 if __name__ == "__main__":

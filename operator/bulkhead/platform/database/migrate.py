@@ -1,6 +1,8 @@
 """The schema: what this release ships, what a database has, and the way from the one to the other.
 
-    Refused       why no migration may run here; nothing was changed
+    Stopped       the schema is not what this release needs
+      Refused     no migration may run here, and the message says what to do
+      Failed      the server could not be reached, or failed in the middle
 
 One migrates at a time. The lock is polled, never waited for: a session that waits inside the server holds a snapshot,
 and with it everything that vacuum could clear. Each migration is one transaction together with the row that records it,
@@ -10,10 +12,11 @@ so that a crash at any point leaves a whole number of migrations.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import re
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from itertools import count
@@ -35,8 +38,16 @@ Connection = psycopg.AsyncConnection[tuple[Any, ...]]
 Tell = Callable[[str], None]
 
 
-class Refused(Exception):
-    """No migration may run, and nothing was changed by this attempt. The message says what to do."""
+class Stopped(Exception):
+    """Every migration before it is kept whole, and nothing of the one that it stopped in."""
+
+
+class Refused(Stopped):
+    """No migration may run. The message says what to do."""
+
+
+class Failed(Stopped):
+    """The server could not be reached, or failed. The message is the server's, and names no secret."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +130,16 @@ async def shortfall(connection: Connection) -> str:
     return f"the schema lacks {names}: run `bulkhead platform migrate` first"
 
 
+async def check(dsn: str) -> str:
+    """`shortfall` of the database that `dsn` names. Changes nothing.
+
+    Raises:
+        Failed: see there.
+    """
+    async with _connected(dsn) as connection:
+        return await shortfall(connection)
+
+
 async def migrate(dsn: str, *, wait_seconds: float, lock_seconds: float, tell: Tell) -> None:
     """Bring the database to this release's schema. Does nothing where it is there; may run twice at once.
 
@@ -128,12 +149,9 @@ async def migrate(dsn: str, *, wait_seconds: float, lock_seconds: float, tell: T
         lock_seconds: for any lock on a table in use.
 
     Raises:
-        Refused: see there.
-        psycopg.Error: the server could not be reached or failed.
+        Refused, Failed: see there.
     """
-    async with await psycopg.AsyncConnection.connect(
-        dsn, autocommit=True, connect_timeout=CONNECT_SECONDS, application_name="bulkhead platform migrate"
-    ) as connection:
+    async with _connected(dsn) as connection:
         await _fit(connection)
         await _lock(connection, wait_seconds)
         await _prepare(connection, lock_seconds)
@@ -142,6 +160,17 @@ async def migrate(dsn: str, *, wait_seconds: float, lock_seconds: float, tell: T
             await _apply(connection, migration, lock_seconds)
             tell(f"{migration.name:28} applied in {time.monotonic() - started:.2f} s")
         tell(f"the schema is current ({(await applied_to(connection))[-1].name})")
+
+
+@contextlib.asynccontextmanager
+async def _connected(dsn: str) -> AsyncIterator[Connection]:
+    try:
+        async with await psycopg.AsyncConnection.connect(
+            dsn, autocommit=True, connect_timeout=CONNECT_SECONDS, application_name="bulkhead migrate"
+        ) as connection:
+            yield connection
+    except psycopg.Error as error:
+        raise Failed("\n".join((str(error).strip(), *getattr(error, "__notes__", ())))) from error
 
 
 async def _fit(connection: Connection) -> None:

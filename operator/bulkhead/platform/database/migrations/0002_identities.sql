@@ -95,17 +95,18 @@ CREATE TABLE clusters (
     uid                 uuid NOT NULL,  -- of the DataCluster object
     name                text NOT NULL CHECK (length(name) BETWEEN 1 AND 253),  -- a label: never looked up, never unique
     tenant              text NOT NULL CHECK (length(tenant) BETWEEN 1 AND 253),
+    tenant_uid          uuid NOT NULL,
     public_key          bytea NOT NULL CHECK (octet_length(public_key) = 32),
     identity_revoked_at timestamptz,
     deleted_at          timestamptz,
     epoch               bigint NOT NULL CHECK (epoch >= 1),  -- in which it joined or re-joined last
     rejoin_budget       double precision NOT NULL DEFAULT 5 CHECK (rejoin_budget BETWEEN 0 AND 5),
     rejoin_budget_at    timestamptz NOT NULL DEFAULT now(),
-    desired_generation  bigint NOT NULL DEFAULT 1 CHECK (desired_generation BETWEEN 1 AND 2000000000000000),
+    desired_generation  bigint NOT NULL DEFAULT 1 CHECK (desired_generation BETWEEN 1 AND 2147483647),
     desired_state       text NOT NULL DEFAULT 'active' CHECK (desired_state IN ('active', 'suspended')),
     -- As reported: after a restore it exceeds what is remembered as desired, which then has to go beyond it. Bounded,
     -- so that no cluster can leave no number to go to.
-    applied_generation  bigint NOT NULL DEFAULT 0 CHECK (applied_generation BETWEEN 0 AND 1000000000000000),
+    applied_generation  bigint NOT NULL DEFAULT 0 CHECK (applied_generation BETWEEN 0 AND 2000000000),
     acknowledged_kid    text CHECK (length(acknowledged_kid) BETWEEN 1 AND 64),
     created_at          timestamptz NOT NULL DEFAULT now(),
     UNIQUE (organisation_id, id),

@@ -4,7 +4,7 @@
 -- often: none is in an index and each page has room, so that they are updated in place (HOT). Rows are never deleted:
 -- an exact repeat must be told that its key was retired or revoked since.
 CREATE TABLE service_keys (
-    id              text PRIMARY KEY CHECK (id ~ '^[A-Za-z0-9-]{16,64}$'),  -- 128 random bits
+    id              text PRIMARY KEY CHECK (id ~ '^[0-9a-f]{32}$'),
     kind            text NOT NULL CHECK (kind IN ('plane', 'cluster')),
     identity_id     uuid NOT NULL,
     organisation_id uuid,  -- a cluster's
@@ -47,6 +47,7 @@ CREATE TABLE registration_tokens (
     uid             uuid,  -- none: of whichever object of this name comes first
     name            text NOT NULL CHECK (length(name) BETWEEN 1 AND 253),
     tenant          text CHECK (length(tenant) BETWEEN 1 AND 253),
+    tenant_uid      uuid,
     bound_key       bytea CHECK (octet_length(bound_key) = 32),
     self_confirming boolean NOT NULL DEFAULT false,
     rebinds         boolean NOT NULL DEFAULT false,  -- may replace the public key that its (plane, uid) has
@@ -62,7 +63,7 @@ CREATE TABLE registration_tokens (
     key_id          text,
     FOREIGN KEY (organisation_id, plane_id) REFERENCES plane_grants (organisation_id, plane_id),
     FOREIGN KEY (kind, identity_id, key_id) REFERENCES service_keys (kind, identity_id, id),
-    CHECK (num_nonnulls(organisation_id, plane_id, tenant) = CASE kind WHEN 'cluster' THEN 3 ELSE 0 END),
+    CHECK (num_nonnulls(organisation_id, plane_id, tenant, tenant_uid) = CASE kind WHEN 'cluster' THEN 4 ELSE 0 END),
     CHECK (kind = 'plane' OR NOT self_confirming),
     CHECK (NOT rebinds OR uid IS NOT NULL),
     CHECK (NOT minted_by_plane
@@ -86,7 +87,7 @@ CREATE TABLE challenges (
     organisation_id uuid,  -- a cluster's
     of_plane        uuid GENERATED ALWAYS AS (CASE kind WHEN 'plane' THEN identity_id END) STORED REFERENCES planes,
     of_cluster      uuid GENERATED ALWAYS AS (CASE kind WHEN 'cluster' THEN identity_id END) STORED,
-    purpose         text NOT NULL CHECK (purpose ~ '^[a-z_]{1,32}$'),
+    purpose         text NOT NULL CHECK (purpose ~ '^[a-z-]{1,32}$'),
     created_at      timestamptz NOT NULL DEFAULT now(),
     expires_at      timestamptz NOT NULL,
     used_at         timestamptz,
@@ -143,8 +144,9 @@ CREATE POLICY worker_sweeps ON registration_tokens FOR DELETE TO bulkhead_platfo
     USING (coalesce(used_at, expires_at) < now() - interval '30 days');
 CREATE POLICY lookup ON registration_tokens FOR SELECT TO bulkhead_platform_lookup USING (true);
 CREATE POLICY maintenance ON registration_tokens TO bulkhead_platform_maintenance USING (true) WITH CHECK (true);
-GRANT SELECT (id, kind, organisation_id, plane_id, uid, name, tenant, bound_key, self_confirming, rebinds, minted_by,
-              minted_by_plane, epoch, created_at, expires_at, revoked_at, used_at, claims_digest, identity_id, key_id)
+GRANT SELECT (id, kind, organisation_id, plane_id, uid, name, tenant, tenant_uid, bound_key, self_confirming, rebinds,
+              minted_by, minted_by_plane, epoch, created_at, expires_at, revoked_at, used_at, claims_digest,
+              identity_id, key_id)
     ON registration_tokens TO bulkhead_platform_api;
 GRANT INSERT, UPDATE (revoked_at, used_at, claims_digest, identity_id, key_id)
     ON registration_tokens TO bulkhead_platform_api;

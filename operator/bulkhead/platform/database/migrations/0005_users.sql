@@ -57,7 +57,7 @@ CREATE TABLE platform_admins (
 -- works until previous_until; rotation counts them, so that the outcome of a slow comparison is never written beside
 -- another secret.
 CREATE TABLE api_tokens (
-    id                   text PRIMARY KEY CHECK (id ~ '^[A-Za-z0-9-]{16,64}$'),  -- 128 random bits
+    id                   text PRIMARY KEY CHECK (id ~ '^[0-9a-f]{32}$'),
     organisation_id      uuid NOT NULL,
     membership_id        uuid NOT NULL,
     minted_by_token      text,

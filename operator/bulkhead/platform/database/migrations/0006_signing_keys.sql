@@ -2,7 +2,7 @@
 -- to the next: for each purpose one chain, without a fork.
 
 CREATE TABLE signing_keys (
-    kid            text PRIMARY KEY CHECK (kid ~ '^[A-Za-z0-9_-]{8,64}$'),
+    kid            text PRIMARY KEY CHECK (kid ~ '^[A-Za-z0-9_-]{43}$'),
     purpose        text NOT NULL CHECK (purpose IN ('assertion', 'audit_head')),
     public_key     bytea NOT NULL UNIQUE CHECK (octet_length(public_key) = 32),
     -- AES-256-GCM under a key that is not in the database: nonce, then the 32 bytes, then the tag.
