@@ -1,9 +1,13 @@
-"""How the suite is spread over workers: what shares a server stays together, and what takes longest starts first."""
+"""How the suite is spread over workers: what shares a server stays together, and what takes longest starts first.
+
+Workers and servers share few cores, so the time that one example of a property takes says nothing: no deadline on it.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 ROOT = Path(__file__).parent
@@ -16,6 +20,9 @@ TOGETHER = (
 )
 """Folders whose tests share one server or one plane; elsewhere a file is what stays together."""
 FIRST = ("faults", "integration/operator", "integration/engines")
+
+hypothesis.settings.register_profile("shared", deadline=None)
+hypothesis.settings.load_profile("shared")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
