@@ -1,0 +1,91 @@
+"""Who asks too much: failed authentications by source, in process, and what answers say of a quota."""
+
+from __future__ import annotations
+
+import ipaddress
+import math
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from bulkhead.protocol.problems import Code, Problem
+
+
+# -- failures ----------------------------------------------------------------------------------------------------------
+class Failures:
+    """Failed authentications by source: each takes one of `burst` tries, which come back at `per_second`.
+
+    The front counts them; whoever authenticates asks before anything that is dear. Nobody asks about a credential that
+    is cheap to check, so a neighbour behind the same address locks nobody out; nothing is counted by key or subject, so
+    nobody else does either.
+
+    sources: how many are remembered; the longest unseen are forgotten first
+    clock: seconds, monotonic
+    """
+
+    def __init__(
+        self, *, clock: Callable[[], float], burst: float = 50.0, per_second: float = 2.0, sources: int = 65536
+    ) -> None:
+        self._clock = clock
+        self._burst = burst
+        self._per_second = per_second
+        self._sources = sources
+        self._tries: OrderedDict[str, tuple[float, float]] = OrderedDict()
+
+    def check(self, source: str) -> None:
+        """Before something dear is done for a credential that may be bad. Problem where its source has no try left."""
+        left = self._left(network_of(source))
+        if left < 1.0:
+            seconds = math.ceil((1.0 - left) / self._per_second)
+            raise Problem(Code.RATE_LIMITED, "too many failed authentications from this address", retry_after=seconds)
+
+    def failed(self, source: str) -> None:
+        """Take a try. Many at once may take more than there are, which is paid by waiting."""
+        network = network_of(source)
+        self._tries[network] = (max(self._left(network) - 1.0, -self._burst), self._clock())
+        self._tries.move_to_end(network)
+        if len(self._tries) > self._sources:
+            self._tries.popitem(last=False)
+
+    def _left(self, network: str) -> float:
+        left, at = self._tries.get(network, (self._burst, 0.0))
+        return min(self._burst, left + (self._clock() - at) * self._per_second)
+
+
+def network_of(source: str) -> str:
+    """What counts as one source: an IPv4 address, or the /64 that one IPv6 customer has all of."""
+    if ":" not in source:
+        return source
+    return str(ipaddress.ip_network((source, 64), strict=False))
+
+
+# -- quota -------------------------------------------------------------------------------------------------------------
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """Where a caller stands with one limit.
+
+    name: of the policy, such as "per-minute"; letters, digits and hyphens
+    quota: requests in a window; window, reset: seconds, the second until more are left
+    """
+
+    name: str
+    quota: int
+    window: int
+    remaining: int
+    reset: int
+
+
+def quota_headers(allowances: Sequence[Allowance]) -> tuple[tuple[bytes, bytes], ...]:
+    """`RateLimit-Policy` and `RateLimit` of draft-ietf-httpapi-ratelimit-headers-10; none where there is no limit."""
+    if not allowances:
+        return ()
+    policies = ", ".join(f'"{each.name}";q={each.quota};w={each.window}' for each in allowances)
+    states = ", ".join(f'"{each.name}";r={max(0, each.remaining)};t={each.reset}' for each in allowances)
+    return (b"ratelimit-policy", policies.encode()), (b"ratelimit", states.encode())
+
+
+def spend(allowances: Sequence[Allowance]) -> None:
+    """Raise Problem where one of these was exceeded: a `remaining` below nought is one request too many."""
+    waits = [each.reset for each in allowances if each.remaining < 0]
+    if waits:
+        raise Problem(Code.RATE_LIMITED, "the quota of this caller is used up", retry_after=max(1, *waits))
