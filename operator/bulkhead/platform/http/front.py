@@ -200,7 +200,7 @@ class Front:
         principal = await self._authenticated(row, request)
         exchange.allowances = await self._quota(principal)
         spend(exchange.allowances)
-        pass
+        permit(row.caller, principal, match.path)
         query, body = _query(row, request), await _body(row, request)
         async with AsyncExitStack() as around:
             call = Call(
