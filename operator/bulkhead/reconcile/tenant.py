@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -24,6 +25,9 @@ from bulkhead.reconcile.deps import DONE, RETRY, Deps, Outcome
 from bulkhead.reconcile.report import READY, Verdict, patch, waiting
 
 log = structlog.get_logger(__name__)
+
+PATIENCE_SECONDS = 10.0
+"""For which nothing is said of a new Tenant whose data clusters are being made."""
 
 _CRD = f"{TENANTS.plural}.{TENANTS.group}"
 
@@ -68,10 +72,20 @@ async def reconcile(name: str, deps: Deps) -> Outcome:
     await finalizers.add(deps.kube, TENANTS, tenant.metadata)
     actions = decide(tenant, {entry.name: deps.view.data_cluster(entry.name) for entry in listed(tenant)})
     problems = [problem for action in actions if (problem := await _act(tenant, action, deps)) is not None]
-    if any(isinstance(action, Create) for action in actions) and not problems:
-        return DONE  # the first status of what was made brings us back
+    made = any(isinstance(action, Create) for action in actions)
+    if not problems and (made or _just_begun(tenant, deps)):
+        # The first status of what was made brings us back before: one write instead of two.
+        return Outcome(at=deps.clock().timestamp() + PATIENCE_SECONDS)
     await _write_status(tenant, problems, deps)
     return RETRY if problems else DONE
+
+
+def _just_begun(tenant: Tenant, deps: Deps) -> bool:
+    """Whether neither a new Tenant nor one of its data clusters has said anything yet."""
+    silent = any(not cluster.status.conditions for cluster in deps.view.data_clusters_of(tenant.metadata.name))
+    age = deps.clock() - datetime.fromisoformat(tenant.metadata.creation_timestamp)
+    # Two clocks tell the age: where they are far apart, waiting could have no end.
+    return silent and not tenant.status.conditions and abs(age.total_seconds()) < PATIENCE_SECONDS
 
 
 def listed(tenant: Tenant) -> tuple[DataClusterEntry, ...]:

@@ -22,7 +22,7 @@ from bulkhead.api.tenant import DataClusterEntry, Tenant
 from bulkhead.kube.errors import Conflict, Forbidden, Invalid
 from bulkhead.kube.resources import CUSTOM_RESOURCE_DEFINITIONS, DATA_CLUSTERS, TENANTS, Resource
 from bulkhead.reconcile import tenant
-from bulkhead.reconcile.deps import DONE, RETRY
+from bulkhead.reconcile.deps import DONE, RETRY, Outcome
 from bulkhead.reconcile.tenant import Create, Taken, Update, decide
 from tests.unit.reconcile import gen
 from tests.unit.reconcile.desk import Desk
@@ -30,6 +30,7 @@ from tests.unit.reconcile.memory_kube import merged
 
 OURS = {labels.TENANT_UID: gen.uid_of("acme")}
 FINALIZERS = {"finalizers": (labels.FINALIZER,)}
+LATER = Outcome(at=gen.NOW.timestamp() + tenant.PATIENCE_SECONDS)
 
 
 def entry(name: str = "acme", **fields: Any) -> DataClusterEntry:
@@ -43,6 +44,10 @@ def listing(*entries: DataClusterEntry, **fields: Any) -> Tenant:
 def made(name: str = "acme", *, metadata: Mapping[str, Any] | None = None, **fields: Any) -> DataCluster:
     """A DataCluster that the list of `acme` made."""
     return gen.cluster(name, metadata={"labels": OURS, **(metadata or {})}, **fields)
+
+
+def new_tenant(created: str) -> Tenant:
+    return gen.tenant(metadata={"creation_timestamp": created, **FINALIZERS})
 
 
 def decided(owner: Tenant, *existing: DataCluster) -> list[tenant.Action]:
@@ -206,7 +211,7 @@ async def test_what_is_made_is_known_before_the_watch_shows_it() -> None:
 
 async def test_what_the_watch_has_not_shown_yet_is_no_problem() -> None:
     desk = Desk(gen.view(gen.tenant()), Desk.of(gen.tenant(), made()).kube)
-    assert await reconciled(desk) == DONE
+    assert await reconciled(desk) == LATER
 
 
 async def test_an_update_reaches_the_data_cluster() -> None:
@@ -254,6 +259,24 @@ async def test_a_data_cluster_that_says_nothing_yet_is_being_provisioned() -> No
     desk = Desk.of(gen.tenant(), made())
     await reconciled(desk)
     assert ready(desk)[:2] == ("False", "Provisioning")
+
+
+@pytest.mark.parametrize("created", ["2026-11-22T11:59:55Z", "2026-11-22T12:00:05Z"], ids=["lately", "by a fast clock"])
+async def test_a_new_tenant_waits_for_the_first_word_of_what_was_made_for_it(created: str) -> None:
+    desk = Desk.of(new_tenant(created), made())
+    outcome = await reconciled(desk)
+    assert (outcome, desk.kube.writes) == (LATER, [])
+
+
+@pytest.mark.parametrize("created", ["2026-11-22T11:59:45Z", "2026-11-22T13:00:00Z"], ids=["it waited", "far clocks"])
+async def test_a_new_tenant_does_not_wait_for_ever(created: str) -> None:
+    desk = Desk.of(new_tenant(created), made())
+    assert await reconciled(desk) == DONE
+    assert ready(desk)[:2] == ("False", "Provisioning")
+
+
+async def test_a_tenant_whose_data_cluster_is_made_looks_again_if_nothing_is_heard_of_it() -> None:
+    assert await reconciled(Desk.of(gen.tenant(metadata=FINALIZERS))) == LATER
 
 
 async def test_what_a_data_cluster_lacks_its_tenant_tells() -> None:
