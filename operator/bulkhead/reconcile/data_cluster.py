@@ -51,7 +51,8 @@ async def reconcile(name: str, deps: Deps, *, suspect: bool = False) -> Outcome:
     if cluster.metadata.deletion_timestamp:
         return await deletion.run(cluster, deps)
     if _is_paused(cluster, deps):
-        return await _wait(cluster, waiting(Reason.PAUSED, "paused by annotation: nothing is changed"), deps)
+        await _wait(cluster, waiting(Reason.PAUSED, "paused by annotation: nothing is changed"), deps)
+        return DONE  # all that could end it is watched
 
     context = resolve(cluster, deps.view, deps.planes)
     if isinstance(context, NotYet):
@@ -117,7 +118,9 @@ async def _wait(cluster: DataCluster, verdict: Verdict, deps: Deps) -> Outcome:
 # -- the record --------------------------------------------------------------------------------------------------------
 async def _open_record(cluster: DataCluster, context: Context, deps: Deps) -> OpenRecord[Record] | None:
     """The record, with credentials in force for every engine in use. Not written yet; None where the cluster went."""
-    opened = await deps.records.load(Record, cluster.metadata.uid)
+    # One that no watch has shown yet is not read: the first save would be refused, and nothing is made before it.
+    known = deps.view.has_record(cluster.metadata.uid)
+    opened = await deps.records.load(Record, cluster.metadata.uid) if known else None
     if opened is None:
         if not await _still_there(cluster, deps):
             return None

@@ -15,7 +15,7 @@ import msgspec
 from bulkhead.api import labels, sensitive
 from bulkhead.api.record import Outline, PlaneRecord, Record
 from bulkhead.kube.client import KubeClient
-from bulkhead.kube.errors import NotFound
+from bulkhead.kube.errors import AlreadyExists, NotFound
 from bulkhead.kube.resources import SECRETS
 
 R = TypeVar("R", Record, PlaneRecord)
@@ -87,9 +87,17 @@ class Records:
         if version:
             secret = await self._kube.replace(SECRETS, body["metadata"]["name"], body, self._namespace)
         else:
-            secret = await self._kube.create(SECRETS, body, self._namespace)
+            secret = await self._create(body)
         self._on_write(secret)
         return str(secret["metadata"]["resourceVersion"])
+
+    async def _create(self, body: dict[str, Any]) -> dict[str, Any]:
+        try:
+            return await self._kube.create(SECRETS, body, self._namespace)
+        except AlreadyExists:
+            # Taken note of before the watch shows it, so that the next reconcile reads it.
+            self._on_write(await self._kube.get(SECRETS, body["metadata"]["name"], self._namespace))
+            raise
 
     async def remove(self, record: R, version: str) -> None:
         """Delete the Secret at that version."""
@@ -139,6 +147,11 @@ def _decoded(kind: type[R], secret: Mapping[str, Any]) -> R:
             f'the record (Secret "{name}" in the operator\'s namespace) can not be read ({type(error).__name__}): '
             "restore it"
         ) from None
+
+
+def record_name(uid: str) -> str:
+    """Name of the Secret that holds the record of the DataCluster with this UID."""
+    return _name(Record, uid)
 
 
 def _name(kind: type, uid: str) -> str:

@@ -14,7 +14,7 @@ from bulkhead.api.tenant import Tenant
 from bulkhead.kube.children import Change, ChildMeta, ChildStore
 from bulkhead.kube.resources import DATA_CLUSTERS, DATA_PLANES, NAMESPACES, PLANS, SECRETS, TENANTS, Resource
 from bulkhead.kube.store import ObjectStore, Undecodable
-from bulkhead.reconcile.records import outline_in
+from bulkhead.reconcile.records import outline_in, record_name
 
 T = TypeVar("T")
 
@@ -127,6 +127,10 @@ class View:
     def outline(self, uid: str) -> Outline | None:
         """What is known of the record of a DataCluster."""
         return self._outlines.get(uid)
+
+    def has_record(self, uid: str) -> bool:
+        """Whether a DataCluster has a record, readable or not."""
+        return self._children.get(SECRETS, record_name(uid), self._namespace) is not None
 
     def outlines(self) -> Iterator[Outline]:
         """Of every record, those of retained data too."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from bulkhead.api.record import EngineName, Record
-from bulkhead.kube.resources import Resource
+from bulkhead.kube.resources import SECRETS, Resource
 from bulkhead.reconcile.deps import Deps
 from bulkhead.reconcile.key import Key
 from bulkhead.reconcile.planes import Planes
@@ -37,7 +37,7 @@ class Desk:
             namespace=gen.NAMESPACE,
             view=view,
             kube=kube,
-            records=Records(kube, gen.NAMESPACE, on_write=lambda _: None),
+            records=Records(kube, gen.NAMESPACE, on_write=lambda secret: view.put_child(SECRETS, secret)),
             planes=Planes(no_engine),
             mutations=Mutations(lambda *_: None),
             clock=lambda: gen.NOW,

@@ -6,9 +6,12 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from bulkhead.api.record import EngineName
+from bulkhead.api import labels
+from bulkhead.api.record import EngineName, Record
+from bulkhead.kube.errors import AlreadyExists
 from bulkhead.kube.resources import DATA_CLUSTERS
 from bulkhead.reconcile import data_cluster
+from bulkhead.reconcile.deps import DONE
 from bulkhead.reconcile.planes import OpenPlane
 from tests.unit.reconcile import gen
 from tests.unit.reconcile.desk import Desk
@@ -77,3 +80,30 @@ async def test_engines_are_looked_at_closely_on_suspicion_alone_and_again_after_
     gated.engine.databases["acme"] = Database(OURS.stamp, open=False)
     await look_closely(desk)
     assert gated.engine.closely == [True, True]
+
+
+async def test_a_record_that_no_watch_has_shown_is_made_once_and_then_read(gated: Gated) -> None:
+    cluster = gen.cluster(metadata={"finalizers": (labels.FINALIZER,)})
+    elsewhere = Desk.of(gen.tenant(), gen.plan(), gen.plane(), cluster)
+    await elsewhere.deps.records.draft(gen.record()).save()
+    late = Desk(gen.world(cluster), elsewhere.kube)
+    await late.deps.planes.publish(
+        "default", OpenPlane(gen.uid_of("default"), "v-1", {EngineName.POSTGRES: gated.opened})
+    )
+    with pytest.raises(AlreadyExists):
+        await data_cluster.reconcile("acme", late.deps)
+    assert gated.engine.databases == {}
+    await data_cluster.reconcile("acme", late.deps)
+    loaded = await late.deps.records.load(Record, "u-dc-acme")
+    assert loaded is not None
+    assert (
+        loaded.record.holding(EngineName.POSTGRES).credentials == gen.record().holding(EngineName.POSTGRES).credentials
+    )
+
+
+async def test_a_paused_data_cluster_waits_for_nothing_but_its_watch() -> None:
+    desk = Desk.of(
+        gen.tenant(), gen.plan(), gen.plane(), gen.cluster(metadata={"annotations": {labels.PAUSED: "true"}})
+    )
+    assert await data_cluster.reconcile("acme", desk.deps) == DONE
+    assert [each["reason"] for each in as_stored(desk)["status"]["conditions"] if each["type"] == "Ready"] == ["Paused"]

@@ -135,6 +135,14 @@ async def test_of_two_that_write_first_the_second_loses() -> None:
         await shelf.saved(gen.record(tenant="globex"))
 
 
+async def test_who_loses_knows_of_the_record_before_the_watch_shows_it() -> None:
+    shelf = Shelf()
+    await shelf.saved()
+    with pytest.raises(AlreadyExists):
+        await shelf.saved(gen.record(tenant="globex"))
+    assert shelf.told == [NAME, NAME]
+
+
 async def test_of_two_that_change_it_the_second_loses() -> None:
     shelf = Shelf()
     await shelf.saved()

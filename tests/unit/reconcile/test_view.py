@@ -155,6 +155,12 @@ def test_an_outline_that_can_not_be_read_is_none(text: str) -> None:
     assert view.outline("u-dc-acme") is None
 
 
+@pytest.mark.parametrize("text", [None, "not an outline"], ids=["readable", "damaged"])
+def test_whoever_has_a_record_is_known_to_have_one(text: str | None) -> None:
+    view = gen.view(gen.record_child(gen.outline(), text=text))
+    assert (view.has_record("u-dc-acme"), view.has_record("u-dc-globex")) == (True, False)
+
+
 def test_records_of_all_that_ever_had_a_name_are_found() -> None:
     former = gen.outline(uid="u-former", retained_at="2026-01-01T00:00:00Z")
     assert slugs(gen.view(gen.outline(), former, gen.outline("globex"))) == {"u-dc-acme", "u-former"}
