@@ -28,13 +28,13 @@ CREATE TABLE service_keys (
     last_used_at    timestamptz,
     retires_at      timestamptz,  -- the end of the overlap with its successor
     revoked_at      timestamptz,
+    UNIQUE (organisation_id, id),
     UNIQUE (kind, identity_id, id),
     UNIQUE (identity_id, claims_digest),
     FOREIGN KEY (organisation_id, of_cluster) REFERENCES clusters (organisation_id, id),
     CHECK ((kind = 'cluster') = (organisation_id IS NOT NULL)),
     CHECK (num_nulls(fast_value, fast_pepper, fast_until) IN (0, 3))
 ) WITH (fillfactor = 80);
-CREATE INDEX service_keys_organisation ON service_keys (organisation_id) WHERE organisation_id IS NOT NULL;
 
 -- A token is redeemed once. What redeemed it and the ids that were given stay in its row: an exact repeat is told the
 -- same. The digest of the secret does not: beside it, scrypt would be decoration.
@@ -62,6 +62,7 @@ CREATE TABLE registration_tokens (
     identity_id     uuid,
     key_id          text,
     FOREIGN KEY (organisation_id, plane_id) REFERENCES plane_grants (organisation_id, plane_id),
+    FOREIGN KEY (organisation_id, key_id) REFERENCES service_keys (organisation_id, id),
     FOREIGN KEY (kind, identity_id, key_id) REFERENCES service_keys (kind, identity_id, id),
     CHECK (num_nonnulls(organisation_id, plane_id, tenant, tenant_uid) = CASE kind WHEN 'cluster' THEN 4 ELSE 0 END),
     CHECK (kind = 'plane' OR NOT self_confirming),
@@ -75,7 +76,6 @@ CREATE TABLE registration_tokens (
 CREATE INDEX registration_tokens_listing ON registration_tokens (organisation_id, created_at, id);
 CREATE INDEX registration_tokens_open ON registration_tokens (plane_id, uid)
     WHERE used_at IS NULL AND revoked_at IS NULL;
-CREATE INDEX registration_tokens_key ON registration_tokens (key_id) WHERE key_id IS NOT NULL;
 CREATE INDEX registration_tokens_sweep ON registration_tokens (coalesce(used_at, expires_at));
 
 -- Here, not in a replica's memory: it is asked from one and answered to another. One is open for each identity and
@@ -94,6 +94,7 @@ CREATE TABLE challenges (
     claims_digest   bytea CHECK (octet_length(claims_digest) = 32),
     key_id          text,
     FOREIGN KEY (organisation_id, of_cluster) REFERENCES clusters (organisation_id, id),
+    FOREIGN KEY (organisation_id, key_id) REFERENCES service_keys (organisation_id, id),
     FOREIGN KEY (kind, identity_id, key_id) REFERENCES service_keys (kind, identity_id, id),
     CHECK ((kind = 'cluster') = (organisation_id IS NOT NULL)),
     CHECK (expires_at > created_at AND expires_at <= created_at + interval '60 seconds'),
