@@ -63,7 +63,7 @@ async def reconcile(name: str, deps: Deps, *, suspect: bool = False) -> Outcome:
     if not suspect and _is_settled(cluster, context, deps):
         return _until_renewal(deps.view.outline(cluster.metadata.uid), deps)
 
-    await finalizers.add(deps.kube, DATA_CLUSTERS, cluster.metadata)
+    await finalizers.add(DATA_CLUSTERS, cluster.metadata, deps)
     try:
         record = await _open_record(cluster, context, deps)
     except RecordUnreadable as error:

@@ -21,7 +21,7 @@ from bulkhead.engines.contract import Server, ServerRequest
 from bulkhead.engines.errors import EngineError
 from bulkhead.kube.errors import NotFound
 from bulkhead.kube.resources import DATA_PLANES, SECRETS
-from bulkhead.reconcile import finalizers, key, planes
+from bulkhead.reconcile import finalizers, key, planes, status
 from bulkhead.reconcile.converge import Result, ServerSubject, claim, failure, finish, look
 from bulkhead.reconcile.deps import DONE, RETRY, Deps, Outcome
 from bulkhead.reconcile.planes import OpenEngine, OpenPlane
@@ -55,7 +55,7 @@ async def reconcile(name: str, deps: Deps) -> Outcome:
         return await _let_go(plane, deps)
 
     if leaving is None:
-        await finalizers.add(deps.kube, DATA_PLANES, plane.metadata)
+        await finalizers.add(DATA_PLANES, plane.metadata, deps)
     record = await _open_record(plane, deps)
     secrets = await _read_secrets(plane, deps)
     parts = await _prepare_engines(plane, record, secrets, deps)
@@ -79,7 +79,7 @@ async def _let_go(plane: DataPlane, deps: Deps) -> Outcome:
     record = await deps.records.load(PlaneRecord, plane.metadata.uid)
     if record is not None:
         await record.remove()
-    await finalizers.remove(deps.kube, DATA_PLANES, plane.metadata)
+    await finalizers.remove(DATA_PLANES, plane.metadata, deps)
     return DONE
 
 
@@ -201,10 +201,10 @@ def _state(engine: OpenEngine | Verdict) -> str:
 async def _write_status(
     plane: DataPlane, parts: Mapping[EngineName, Part], overall: Verdict | None, deps: Deps
 ) -> None:
-    status = status_of(plane, parts, overall, len(deps.view.data_clusters_on(plane.metadata.name)), deps)
-    changes = patch(msgspec.to_builtins(plane.status), msgspec.to_builtins(status))
+    wanted = status_of(plane, parts, overall, len(deps.view.data_clusters_on(plane.metadata.name)), deps)
+    changes = patch(msgspec.to_builtins(plane.status), msgspec.to_builtins(wanted))
     if changes is not None:
-        await deps.kube.patch_status(DATA_PLANES, plane.metadata.name, changes)
+        await status.put(DATA_PLANES, plane.metadata, changes, deps)
 
 
 def status_of(

@@ -153,7 +153,7 @@ def _blank(credential: Credential) -> Credential:
 
 async def _let_go(cluster: DataCluster, deps: Deps) -> Outcome:
     try:
-        await finalizers.remove(deps.kube, DATA_CLUSTERS, cluster.metadata)
+        await finalizers.remove(DATA_CLUSTERS, cluster.metadata, deps)
     except NotFound:
         return DONE
     return DONE

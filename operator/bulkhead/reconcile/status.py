@@ -1,13 +1,16 @@
-"""The one write of a status, and only when it changed."""
+"""The one write of a status: only what changed, and only into the very object that it is about."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import msgspec
 import structlog
 
 from bulkhead.api.data_cluster import DataCluster, DataClusterStatus
+from bulkhead.api.meta import Meta
 from bulkhead.kube.errors import NotFound
-from bulkhead.kube.resources import DATA_CLUSTERS
+from bulkhead.kube.resources import DATA_CLUSTERS, Resource
 from bulkhead.reconcile.deps import Deps
 from bulkhead.reconcile.report import patch
 
@@ -17,13 +20,27 @@ log = structlog.get_logger(__name__)
 async def write(cluster: DataCluster, status: DataClusterStatus, deps: Deps) -> None:
     """Write what differs; one line in the log for each transition."""
     changes = patch(msgspec.to_builtins(cluster.status), msgspec.to_builtins(status))
-    if changes is None:
-        return
+    if changes is not None and await put(DATA_CLUSTERS, cluster.metadata, changes, deps):
+        _log_transitions(cluster, status)
+
+
+async def put(resource: Resource, meta: Meta, changes: dict[str, Any], deps: Deps) -> bool:
+    """Merge `changes` into the status of the object of that UID; False where it went while we worked. Raises Conflict
+    where somebody wrote to it, or made another one of its name, and no watch has shown it yet: the next look sees that.
+
+    The version is what binds it to the UID. A UID in the patch would bind nothing: of a write to a status the API
+    server drops all metadata before it would compare UIDs.
+    """
+    known = deps.view.store_of(resource).get(meta.name)
+    if known is None or known.metadata.uid != meta.uid:
+        return False
+    version = known.metadata.resource_version
     try:
-        deps.answered(DATA_CLUSTERS, await deps.kube.patch_status(DATA_CLUSTERS, cluster.metadata.name, changes))
+        answer = await deps.kube.patch_status(resource, meta.name, changes, resource_version=version)
     except NotFound:
-        return  # it went while we worked; its finalizer was not ours to keep
-    _log_transitions(cluster, status)
+        return False
+    deps.answered(resource, answer)
+    return True
 
 
 def _log_transitions(cluster: DataCluster, status: DataClusterStatus) -> None:

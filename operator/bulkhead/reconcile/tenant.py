@@ -18,11 +18,12 @@ from bulkhead.api.conditions import ConditionType, Reason, Status, condition, ks
 from bulkhead.api.data_cluster import DataCluster, DataClusterSpec
 from bulkhead.api.meta import API_VERSION, Condition, LocalRef
 from bulkhead.api.tenant import DataClusterEntry, DataClusterSummary, Tenant, TenantStatus
-from bulkhead.kube.errors import AlreadyExists, Forbidden, Invalid, NotFound
+from bulkhead.kube.errors import AlreadyExists, Conflict, Forbidden, Invalid, NotFound
 from bulkhead.kube.resources import CUSTOM_RESOURCE_DEFINITIONS, DATA_CLUSTERS, TENANTS
 from bulkhead.reconcile import finalizers
 from bulkhead.reconcile.deps import DONE, RETRY, Deps, Outcome
 from bulkhead.reconcile.report import READY, Verdict, patch, waiting
+from bulkhead.reconcile.status import put
 
 log = structlog.get_logger(__name__)
 
@@ -42,9 +43,10 @@ class Create:
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """A DataCluster of ours whose spec lags behind its entry; `spec` is a merge patch."""
+    """A DataCluster of ours, as seen at this version, whose spec lags behind its entry; `spec` is a merge patch."""
 
     name: str
+    version: str
     spec: Mapping[str, Any]
 
 
@@ -69,7 +71,7 @@ async def reconcile(name: str, deps: Deps) -> Outcome:
     if tenant.metadata.annotations.get(labels.PAUSED) == "true":
         return DONE
 
-    await finalizers.add(deps.kube, TENANTS, tenant.metadata)
+    await finalizers.add(TENANTS, tenant.metadata, deps)
     actions = decide(tenant, {entry.name: deps.view.data_cluster(entry.name) for entry in listed(tenant)})
     problems = [problem for action in actions if (problem := await _act(tenant, action, deps)) is not None]
     made = any(isinstance(action, Create) for action in actions)
@@ -120,7 +122,8 @@ def _action(tenant: Tenant, entry: DataClusterEntry, cluster: DataCluster | None
     wanted = msgspec.structs.replace(cluster.spec, **followed)
     if wanted == cluster.spec:
         return None
-    return Update(entry.name, patch(msgspec.to_builtins(cluster.spec), msgspec.to_builtins(wanted)) or {})
+    changes = patch(msgspec.to_builtins(cluster.spec), msgspec.to_builtins(wanted)) or {}
+    return Update(entry.name, cluster.metadata.resource_version, changes)
 
 
 def _followed(tenant: Tenant, entry: DataClusterEntry) -> dict[str, Any]:
@@ -136,11 +139,12 @@ async def _act(tenant: Tenant, action: Action, deps: Deps) -> str | None:
             case Create(name, spec):
                 made = await deps.kube.create(DATA_CLUSTERS, _body(tenant, name, spec))
                 deps.answered(DATA_CLUSTERS, made)
-            case Update(name, spec):
-                deps.answered(DATA_CLUSTERS, await deps.kube.merge_patch(DATA_CLUSTERS, name, {"spec": dict(spec)}))
+            case Update(name, version, spec):
+                changes = {"metadata": {"resourceVersion": version}, "spec": dict(spec)}
+                deps.answered(DATA_CLUSTERS, await deps.kube.merge_patch(DATA_CLUSTERS, name, changes))
             case Taken(name, owner):
                 return f'spec.dataClusters lists "{name}", a DataCluster of the Tenant "{owner}": choose another name'
-    except (AlreadyExists, NotFound):
+    except (AlreadyExists, Conflict, NotFound):
         return None  # the watch has not shown it yet; it brings us back
     except (Invalid, Forbidden) as error:
         return f'the entry "{action.name}" of spec.dataClusters was refused: {error}'
@@ -173,7 +177,7 @@ async def _let_go(tenant: Tenant, deps: Deps) -> Outcome:
         return await _stop(tenant, waiting(Reason.CRD_TERMINATING, message), deps)
     clusters = deps.view.data_clusters_of(tenant.metadata.name)
     if not clusters:
-        await finalizers.remove(deps.kube, TENANTS, tenant.metadata)
+        await finalizers.remove(TENANTS, tenant.metadata, deps)
         return DONE
     for cluster in clusters:
         if made_by(tenant, cluster) and not cluster.metadata.deletion_timestamp:
@@ -260,9 +264,5 @@ def _state(cluster: DataCluster, kind: ConditionType) -> str:
 
 async def _write(tenant: Tenant, status: TenantStatus, deps: Deps) -> None:
     changes = patch(msgspec.to_builtins(tenant.status), msgspec.to_builtins(status))
-    if changes is None:
-        return
-    try:
-        deps.answered(TENANTS, await deps.kube.patch_status(TENANTS, tenant.metadata.name, changes))
-    except NotFound:
-        return
+    if changes is not None:
+        await put(TENANTS, tenant.metadata, changes, deps)

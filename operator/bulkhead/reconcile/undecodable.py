@@ -10,6 +10,7 @@ import msgspec
 from bulkhead.api.conditions import ConditionType, Reason, Status, condition, kstatus, merge
 from bulkhead.kube.resources import OWN_KINDS
 from bulkhead.kube.store import Undecodable
+from bulkhead.reconcile import status
 from bulkhead.reconcile.deps import DONE, Deps, Outcome
 from bulkhead.reconcile.key import Key
 
@@ -20,7 +21,7 @@ async def report(wanted: Key, deps: Deps) -> Outcome | None:
     found = deps.view.store_of(resource).get(wanted.name)
     if not isinstance(found, Undecodable):
         return None
-    await deps.kube.patch_status(resource, wanted.name, _status(found))
+    await status.put(resource, found.metadata, _status(found), deps)
     return DONE
 
 

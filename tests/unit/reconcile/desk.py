@@ -55,6 +55,7 @@ class Desk:
 
     def _note(self, resource: Resource, answer: dict[str, Any]) -> None:
         self.answers.append((resource.kind, answer["metadata"]["name"]))
+        self.view.store_of(resource).put(answer)
 
     def _note_repair(self, record: Record, engine: EngineName) -> None:
         self.repairs.append((record.uid, engine))

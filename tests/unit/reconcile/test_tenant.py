@@ -220,6 +220,14 @@ async def test_an_update_reaches_the_data_cluster() -> None:
     assert body(desk, DATA_CLUSTERS, "acme")["spec"]["search"] == {"indexes": ["logs"]}
 
 
+async def test_an_update_never_reaches_a_namesake_that_the_watch_has_not_shown() -> None:
+    desk = Desk.of(listing(entry(search=SearchRequest(indexes=("logs",))), metadata=FINALIZERS), made())
+    later = gen.raw(gen.cluster(tenant="globex", metadata={"uid": "u-later", "resource_version": "20"}))
+    desk.kube.objects[DATA_CLUSTERS, "", "acme"] = later
+    await reconciled(desk)
+    assert desk.kube.stored(DATA_CLUSTERS, "acme") == later
+
+
 async def test_a_taken_name_is_told_with_its_owner() -> None:
     desk = Desk.of(listing(entry()), gen.cluster(tenant="globex"))
     assert await reconciled(desk) == RETRY

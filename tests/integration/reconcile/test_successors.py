@@ -1,0 +1,149 @@
+"""An object that was deleted and made anew under its name, unseen by us, is never written for its predecessor."""
+
+from __future__ import annotations
+
+import random
+import uuid
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from bulkhead.api import labels
+from bulkhead.api.meta import API_VERSION
+from bulkhead.kube.client import KubeClient
+from bulkhead.kube.resources import DATA_CLUSTERS, DATA_PLANES, TENANTS, Resource
+from bulkhead.reconcile.deps import RETRY, Deps, Outcome
+from bulkhead.reconcile.dispatch import Dispatcher, Reconciler
+from bulkhead.reconcile.key import Key
+from bulkhead.reconcile.planes import Planes
+from bulkhead.reconcile.records import Records
+from bulkhead.reconcile.view import View
+from bulkhead.runtime.mutations import Mutations
+from hack.plane import installation
+from hack.plane.installation import NAMESPACE
+from hack.plane.plane import Part, Plane, PlaneOptions
+from tests.integration.kube.cluster import access, client_of
+from tests.unit.reconcile import gen
+from tests.unit.reconcile.desk import no_engine
+
+Json = dict[str, Any]
+
+SPECS: dict[Resource, Json] = {
+    TENANTS: {},
+    DATA_CLUSTERS: {"tenantRef": {"name": "nobody"}},
+    DATA_PLANES: {"postgres": {"host": "127.0.0.1", "adminSecretRef": {"name": "absent"}}},
+}
+KINDS = pytest.mark.parametrize("resource", SPECS, ids=lambda each: each.kind)
+
+
+@dataclass(frozen=True, slots=True)
+class Lagging:
+    """A user, and an operator that sees only what it is shown."""
+
+    user: KubeClient
+    view: View
+    reconciler: Reconciler
+
+    async def predecessor(self, resource: Resource, name: str, spec: Json, **metadata: Any) -> Json:
+        """An object that the operator sees."""
+        made = await self._apply(resource, name, spec, metadata)
+        self.view.store_of(resource).put(made)
+        self.view.changed(resource, name)
+        return made
+
+    async def successor(self, resource: Resource, before: Json, **metadata: Any) -> Json:
+        """Another object in its place, unseen by the operator."""
+        name = before["metadata"]["name"]
+        await self.user.merge_patch(resource, name, {"metadata": {"finalizers": None}})
+        await self.user.delete(resource, name)
+        return await self._apply(resource, name, before["spec"], metadata)
+
+    async def reconcile(self, resource: Resource, name: str) -> Outcome:
+        return await self.reconciler(Key(resource.kind, name))
+
+    async def _apply(self, resource: Resource, name: str, spec: Json, metadata: Json) -> Json:
+        body = {"apiVersion": API_VERSION, "kind": resource.kind, "metadata": {"name": name, **metadata}, "spec": spec}
+        return await self.user.create(resource, body)
+
+
+@pytest.fixture(scope="module")
+async def plane() -> AsyncIterator[Plane]:
+    """An API server with what ships."""
+    async with Plane.start(PlaneOptions(parts=frozenset({Part.KUBERNETES}), fsync=False)) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+async def lagging(plane: Plane) -> AsyncIterator[Lagging]:
+    ours = access((await installation.install(plane)).kubeconfig)
+    async with client_of(access(plane.kubeconfig)) as user, ours.open_session() as session:
+        mutations = Mutations(lambda *_: None)
+        kube = KubeClient(session, ours.server, mutations, observe=lambda *_: None, jitter=random.random)
+        view = View(NAMESPACE)
+        dispatcher = Dispatcher(view, NAMESPACE, lambda _: None, lambda _: None)
+        deps = Deps(
+            installation=gen.INSTALLATION,
+            namespace=NAMESPACE,
+            view=view,
+            kube=kube,
+            records=Records(kube, NAMESPACE, on_write=lambda _: None),
+            planes=Planes(no_engine),
+            mutations=mutations,
+            clock=lambda: gen.NOW,
+            new_id=lambda: uuid.uuid4().hex,
+            enqueue=lambda _: None,
+            answered=dispatcher.answered,
+            repaired=lambda *_: None,
+        )
+        yield Lagging(user, view, Reconciler(deps))
+
+
+@KINDS
+async def test_a_status_is_never_written_into_a_successor(lagging: Lagging, resource: Resource) -> None:
+    ours = {"finalizers": [labels.FINALIZER]}
+    before = await lagging.predecessor(resource, "status", SPECS[resource], **ours)
+    after = await lagging.successor(resource, before)
+    assert await lagging.reconcile(resource, "status") == RETRY
+    assert await lagging.user.get(resource, "status") == after
+
+
+@KINDS
+async def test_a_status_reaches_the_object_that_was_seen(lagging: Lagging, resource: Resource) -> None:
+    await lagging.predecessor(resource, "seen", SPECS[resource])
+    await lagging.reconcile(resource, "seen")
+    await lagging.reconcile(resource, "seen")
+    found = await lagging.user.get(resource, "seen")
+    assert found["status"]["observedGeneration"] == 1
+
+
+@pytest.mark.parametrize("resource", [TENANTS, DATA_PLANES], ids=lambda each: each.kind)
+async def test_a_finalizer_is_never_put_on_a_successor(lagging: Lagging, resource: Resource) -> None:
+    before = await lagging.predecessor(resource, "held", SPECS[resource])
+    after = await lagging.successor(resource, before)
+    assert await lagging.reconcile(resource, "held") == RETRY
+    assert await lagging.user.get(resource, "held") == after
+
+
+@KINDS
+async def test_a_finalizer_is_never_taken_off_a_successor(lagging: Lagging, resource: Resource) -> None:
+    ours = {"finalizers": [labels.FINALIZER]}
+    before = await lagging.predecessor(resource, "let-go", SPECS[resource], **ours)
+    await lagging.user.delete(resource, "let-go")
+    lagging.view.store_of(resource).put(await lagging.user.get(resource, "let-go"))
+    lagging.view.changed(resource, "let-go")
+    after = await lagging.successor(resource, before, **ours)
+    assert await lagging.reconcile(resource, "let-go") == RETRY
+    assert await lagging.user.get(resource, "let-go") == after
+
+
+async def test_a_tenants_list_never_changes_the_successor_of_what_it_made(lagging: Lagging) -> None:
+    ours = {"finalizers": [labels.FINALIZER]}
+    lists = {"dataClusters": [{"name": "listed", "search": {"indexes": ["logs"]}}]}
+    tenant = await lagging.predecessor(TENANTS, "lists", lists, **ours)
+    marks = {labels.TENANT_UID: tenant["metadata"]["uid"]}
+    before = await lagging.predecessor(DATA_CLUSTERS, "listed", {"tenantRef": {"name": "lists"}}, labels=marks)
+    after = await lagging.successor(DATA_CLUSTERS, before)
+    await lagging.reconcile(TENANTS, "lists")
+    assert await lagging.user.get(DATA_CLUSTERS, "listed") == after
