@@ -60,13 +60,19 @@ async def install(plane: Plane, *, postgres_operator: tuple[str, str] | None = N
     Args:
         postgres_operator: name and password of a restricted role; None: the superuser.
     """
+    installed = await ship(plane)
+    await apply(plane, *secrets(plane, postgres_operator))
+    await apply(plane, plan(), data_plane(plane))
+    return installed
+
+
+async def ship(plane: Plane) -> Installation:
+    """Apply what ships and nothing else: no engine is declared."""
     rendered = await plane.kubectl("kustomize", str(REPOSITORY / "manifests"))
     shipped = [each for each in yaml.safe_load_all(rendered) if each["kind"] not in RUN_AS_PROCESS]
     await apply(plane, *shipped)
     names = [each["metadata"]["name"] for each in shipped if each["kind"] == "CustomResourceDefinition"]
     await plane.kubectl("wait", "--for=condition=Established", "--timeout=30s", "crd", *names)
-    await apply(plane, *secrets(plane, postgres_operator))
-    await apply(plane, plan(), data_plane(plane))
     return Installation(plane, await plane.kubeconfig_for_service_account(NAMESPACE, SERVICE_ACCOUNT))
 
 

@@ -138,7 +138,7 @@ class Seams:
     """What tests and benchmarks put in place of the world."""
 
     clock: Callable[[], datetime] = utc_now
-    mutations: Callable[[Callable[[str, str, bool], None]], Mutations] = Mutations
+    mutations: Callable[[Callable[[str, str, bool], None], Callable[[], bool]], Mutations] = Mutations
     """Crashes between changes."""
     open_engine: Callable[[EngineName, AdminAccess, str], Engine[Any, Any]] = engine_of
 
@@ -147,18 +147,20 @@ async def run(access: Access, settings: Settings, seams: Seams | None = None) ->
     """Operate until SIGTERM or SIGINT. Raises whatever else ended it: the supervisor starts a whole operator again."""
     seams = seams or Seams()
     metrics = Metrics()
-    mutations = seams.mutations(metrics.mutated)
     async with access.open_session() as session, access.open_session(connections=2) as lease_session:
-        kube = _client(session, access, mutations, metrics)
+        unled = _client(lease_session, access, Unrecorded(), metrics)
+        lease = _lease(unled, settings, seams)
+        mutations = seams.mutations(metrics.mutated, lambda: lease.leading)
         operator = Operator(
             access=access,
             settings=settings,
             seams=seams,
             metrics=metrics,
             mutations=mutations,
-            kube=kube,
-            lease=_lease(_client(lease_session, access, Unrecorded(), metrics), settings, seams),
-            installation=await installation.ensure(kube, settings.namespace, lambda: uuid.uuid4().hex[:12]),
+            kube=_client(session, access, mutations, metrics),
+            lease=lease,
+            # Made once, by whoever comes first: that needs no Lease, and a standby needs the id.
+            installation=await installation.ensure(unled, settings.namespace, lambda: uuid.uuid4().hex[:12]),
         )
         try:
             await operator.work_until(_asked_to_stop())

@@ -1,9 +1,10 @@
-"""The operator, ended by SIGKILL before or after one of the changes that it makes.
+"""The operator, ended by SIGKILL before or after one of the changes that it makes, or stopped by SIGSTOP after it.
 
     python -m tests.faults.dying_operator FILE operator …
 
 It is the real program; only the seam that counts changes is replaced, through the place that the composition root has
-for it. FILE says at which change it dies (`before:7`), counted from the moment at which that is written there.
+for it. FILE says at which change it dies (`before:7`, `after:7`) or is stopped (`stop:7`), counted from the moment at
+which that is written there. What it changes after it was stopped it says.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from bulkhead import app
@@ -23,15 +25,18 @@ UNCOUNTED = "dataplanes/status"
 
 
 class DyingMutations(Mutations):
-    """Ends the process at one change: when it is about to be made, or was made and nobody knows yet."""
+    """Ends or stops the process at one change: when it is about to be made, or was made and nobody knows yet."""
 
-    def __init__(self, observe: Callable[[str, str, bool], None], file: Path) -> None:
-        super().__init__(observe)
+    def __init__(self, file: Path, observe: Callable[[str, str, bool], None], may_act: Callable[[], bool]) -> None:
+        super().__init__(observe, may_act)
         self._file = file
         self._order = ""
         self._numbers: dict[int, int] = {}
+        self._stopped = False
 
     def before(self, number: int, target: str, action: str) -> None:
+        if self._stopped:
+            print(f"changing after the stop: {target}: {action}", flush=True)  # noqa: T201 - for the test
         self._read_order()
         if UNCOUNTED not in action:
             self._numbers[number] = len(self._numbers) + 1
@@ -39,6 +44,9 @@ class DyingMutations(Mutations):
 
     def after(self, number: int, target: str, action: str) -> None:
         self._die("after", number, target, action)
+        if f"stop:{self._numbers.get(number)}" == self._order:
+            self._stopped = True
+            os.kill(os.getpid(), signal.SIGSTOP)
 
     def _read_order(self) -> None:
         order = self._file.read_text()
@@ -54,4 +62,4 @@ class DyingMutations(Mutations):
 
 if __name__ == "__main__":
     orders = Path(sys.argv[1])
-    sys.exit(main(sys.argv[2:], app.Seams(mutations=lambda observe: DyingMutations(observe, orders))))
+    sys.exit(main(sys.argv[2:], app.Seams(mutations=partial(DyingMutations, orders))))

@@ -18,6 +18,7 @@ from bulkhead.kube.errors import NotFound
 from bulkhead.kube.resources import LEASES, TENANTS
 from hack.plane.installation import NAMESPACE, Operator
 from hack.plane.plane import Part, Plane, PlaneOptions
+from hack.plane.process import is_stopped
 from tests.faults.dying_operator import UNCOUNTED
 from tests.faults.end_state import differences, end_state
 from tests.faults.reaper import reaping
@@ -172,6 +173,24 @@ async def test_every_crash_while_provisioning_and_deleting_leads_to_the_undistur
 
     before = await stage.changes()
     assert await stage.quiet(QUIET_SECONDS) == before
+
+
+async def test_an_operator_that_was_stopped_until_another_led_changes_nothing_more(stage: Stage) -> None:
+    await stage.run()
+    await stage.quiet(SETTLED_SECONDS)
+    assert stage.running is not None
+    overtaken = stage.running
+    stage.orders.write_text("stop:5")
+    await stage.world.tenant("overtaken")
+    await eventually(lambda: asyncio.to_thread(is_stopped, overtaken.pid))
+    another = stage.world.installed.operator("operator-another")
+    await another.start()
+    await stage.world.ready("overtaken", seconds=60.0)
+
+    await overtaken.resume()
+    await stage.dead()
+    assert "changing after the stop" not in overtaken.log_file.read_text()
+    await another.stop()
 
 
 def moments(changes: int) -> Iterator[str]:

@@ -59,7 +59,7 @@ class Mutations(Protocol):
 
 
 class Unrecorded:
-    """Mutations that are nobody's concern: renewals of a Lease, which no reconcile asked for."""
+    """Mutations that are nobody's concern: what is done before anybody leads, and renewals of the Lease."""
 
     async def perform(self, target: str, action: str, call: Callable[[], Awaitable[T]]) -> T:  # noqa: ARG002 - protocol
         """Run `call`."""
@@ -354,26 +354,26 @@ class KubeClient:
         return call.decode(await self._read(call), Json)
 
     async def _change(self, call: _Call) -> Json:
-        return call.decode(await self._mutations.perform("kubernetes", call.action, lambda: self._write(call)), Json)
+        return call.decode(await self._persist(call, (TooManyRequests,), self._write), Json)
 
     # -- one request ---------------------------------------------------------------------------------------------------
     async def _read(self, call: _Call) -> bytes:
-        return await self._persist(call, (TooManyRequests, Disconnected), contextlib.nullcontext())
+        return await self._persist(call, (TooManyRequests, Disconnected), self._once)
 
     async def _write(self, call: _Call) -> bytes:
-        return await self._persist(call, (TooManyRequests,), self._writes)
+        """To the seam each attempt is a change: while we waited for room, or after a 429, we may have lost the say."""
+        async with self._writes:
+            return await self._mutations.perform("kubernetes", call.action, lambda: self._once(call))
 
     async def _persist(
-        self, call: _Call, again: tuple[type[Unavailable], ...], limit: contextlib.AbstractAsyncContextManager[Any]
+        self, call: _Call, again: tuple[type[Unavailable], ...], send: Callable[[_Call], Awaitable[bytes]]
     ) -> bytes:
         for attempt in range(1, _ATTEMPTS):
             try:
-                async with limit:
-                    return await self._once(call)
+                return await send(call)
             except again as error:
                 await self._sleep(self._pause(error, attempt))
-        async with limit:
-            return await self._once(call)
+        return await send(call)
 
     def _pause(self, error: Unavailable, attempt: int) -> float:
         base = error.retry_after if isinstance(error, TooManyRequests) else 0.05 * 2**attempt

@@ -15,6 +15,7 @@ from bulkhead.reconcile import data_cluster, data_plane, key, planes, tenant, un
 from bulkhead.reconcile.deps import RETRY, Deps, Outcome
 from bulkhead.reconcile.key import Key
 from bulkhead.reconcile.view import View
+from bulkhead.runtime.mutations import MayNotAct
 
 log = structlog.get_logger(__name__)
 
@@ -114,6 +115,9 @@ class Reconciler:
             return await self._flow(wanted, suspected=suspected)
         except Conflict:
             outcome = RETRY  # somebody else wrote first: the next look reads what they wrote
+        except MayNotAct as error:
+            log.warning("reconcile_given_up", key=str(wanted), change=str(error))
+            outcome = RETRY  # whoever may act by now looks at it; so do we, should it be us again
         except KubeError as error:
             log.warning("reconcile_failed", key=str(wanted), error=str(error))
             outcome = RETRY

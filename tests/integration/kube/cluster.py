@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bulkhead.kube.access import Access, find_access
-from bulkhead.kube.client import KubeClient, Unrecorded
+from bulkhead.kube.client import KubeClient, Mutations, Unrecorded
 from bulkhead.kube.errors import NotFound
 from bulkhead.kube.resources import CUSTOM_RESOURCE_DEFINITIONS, NAMESPACES, OWN_KINDS, Resource
 from hack.plane.plane import Plane
@@ -45,10 +45,13 @@ class Requests:
 
 
 @contextlib.asynccontextmanager
-async def client_of(access: Access, observe: Requests | None = None) -> AsyncIterator[KubeClient]:
+async def client_of(
+    access: Access, observe: Requests | None = None, mutations: Mutations | None = None
+) -> AsyncIterator[KubeClient]:
     """A client without retries worth mentioning."""
+    seam = mutations or Unrecorded()
     async with access.open_session() as session:
-        yield KubeClient(session, access.server, Unrecorded(), observe=observe or Requests(), jitter=lambda: 0.0)
+        yield KubeClient(session, access.server, seam, observe=observe or Requests(), jitter=lambda: 0.0)
 
 
 @contextlib.asynccontextmanager

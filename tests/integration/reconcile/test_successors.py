@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import random
-import uuid
+import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
@@ -13,25 +12,21 @@ import pytest
 from bulkhead.api import labels
 from bulkhead.api.meta import API_VERSION
 from bulkhead.kube.client import KubeClient
+from bulkhead.kube.errors import NotFound
 from bulkhead.kube.resources import DATA_CLUSTERS, DATA_PLANES, TENANTS, Resource
-from bulkhead.reconcile.deps import RETRY, Deps, Outcome
-from bulkhead.reconcile.dispatch import Dispatcher, Reconciler
+from bulkhead.reconcile.deps import RETRY, Outcome
+from bulkhead.reconcile.dispatch import Reconciler
 from bulkhead.reconcile.key import Key
-from bulkhead.reconcile.planes import Planes
-from bulkhead.reconcile.records import Records
 from bulkhead.reconcile.view import View
 from bulkhead.runtime.mutations import Mutations
-from hack.plane import installation
-from hack.plane.installation import NAMESPACE
-from hack.plane.plane import Part, Plane, PlaneOptions
-from tests.integration.kube.cluster import access, client_of
-from tests.unit.reconcile import gen
-from tests.unit.reconcile.desk import no_engine
+from hack.plane.installation import NAMESPACE, Installation
+from tests.integration.kube.cluster import access, client_of, fresh
+from tests.integration.reconcile.flows import reconciler
 
 Json = dict[str, Any]
 
 SPECS: dict[Resource, Json] = {
-    TENANTS: {},
+    TENANTS: {"dataClusters": []},
     DATA_CLUSTERS: {"tenantRef": {"name": "nobody"}},
     DATA_PLANES: {"postgres": {"host": "127.0.0.1", "adminSecretRef": {"name": "absent"}}},
 }
@@ -57,7 +52,8 @@ class Lagging:
         """Another object in its place, unseen by the operator."""
         name = before["metadata"]["name"]
         await self.user.merge_patch(resource, name, {"metadata": {"finalizers": None}})
-        await self.user.delete(resource, name)
+        with contextlib.suppress(NotFound):  # it was being deleted already
+            await self.user.delete(resource, name)
         return await self._apply(resource, name, before["spec"], metadata)
 
     async def reconcile(self, resource: Resource, name: str) -> Outcome:
@@ -68,74 +64,55 @@ class Lagging:
         return await self.user.create(resource, body)
 
 
-@pytest.fixture(scope="module")
-async def plane() -> AsyncIterator[Plane]:
-    """An API server with what ships."""
-    async with Plane.start(PlaneOptions(parts=frozenset({Part.KUBERNETES}), fsync=False)) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-async def lagging(plane: Plane) -> AsyncIterator[Lagging]:
-    ours = access((await installation.install(plane)).kubeconfig)
-    async with client_of(access(plane.kubeconfig)) as user, ours.open_session() as session:
-        mutations = Mutations(lambda *_: None)
-        kube = KubeClient(session, ours.server, mutations, observe=lambda *_: None, jitter=random.random)
+@pytest.fixture
+async def lagging(installed: Installation) -> AsyncIterator[Lagging]:
+    ours = access(installed.kubeconfig)
+    mutations = Mutations(lambda *_: None, lambda: True)
+    async with client_of(access(installed.plane.kubeconfig)) as user, client_of(ours, mutations=mutations) as kube:
         view = View(NAMESPACE)
-        dispatcher = Dispatcher(view, NAMESPACE, lambda _: None, lambda _: None)
-        deps = Deps(
-            installation=gen.INSTALLATION,
-            namespace=NAMESPACE,
-            view=view,
-            kube=kube,
-            records=Records(kube, NAMESPACE, on_write=lambda _: None),
-            planes=Planes(no_engine),
-            mutations=mutations,
-            clock=lambda: gen.NOW,
-            new_id=lambda: uuid.uuid4().hex,
-            enqueue=lambda _: None,
-            answered=dispatcher.answered,
-            repaired=lambda *_: None,
-        )
-        yield Lagging(user, view, Reconciler(deps))
+        yield Lagging(user, view, reconciler(kube, mutations, view))
 
 
 @KINDS
 async def test_a_status_is_never_written_into_a_successor(lagging: Lagging, resource: Resource) -> None:
+    name = fresh(resource.kind.lower())
     ours = {"finalizers": [labels.FINALIZER]}
-    before = await lagging.predecessor(resource, "status", SPECS[resource], **ours)
+    before = await lagging.predecessor(resource, name, SPECS[resource], **ours)
     after = await lagging.successor(resource, before)
-    assert await lagging.reconcile(resource, "status") == RETRY
-    assert await lagging.user.get(resource, "status") == after
+    assert await lagging.reconcile(resource, name) == RETRY
+    assert await lagging.user.get(resource, name) == after
 
 
 @KINDS
 async def test_a_status_reaches_the_object_that_was_seen(lagging: Lagging, resource: Resource) -> None:
-    await lagging.predecessor(resource, "seen", SPECS[resource])
-    await lagging.reconcile(resource, "seen")
-    await lagging.reconcile(resource, "seen")
-    found = await lagging.user.get(resource, "seen")
+    name = fresh(resource.kind.lower())
+    await lagging.predecessor(resource, name, SPECS[resource])
+    await lagging.reconcile(resource, name)
+    await lagging.reconcile(resource, name)
+    found = await lagging.user.get(resource, name)
     assert found["status"]["observedGeneration"] == 1
 
 
 @pytest.mark.parametrize("resource", [TENANTS, DATA_PLANES], ids=lambda each: each.kind)
 async def test_a_finalizer_is_never_put_on_a_successor(lagging: Lagging, resource: Resource) -> None:
-    before = await lagging.predecessor(resource, "held", SPECS[resource])
+    name = fresh(resource.kind.lower())
+    before = await lagging.predecessor(resource, name, SPECS[resource])
     after = await lagging.successor(resource, before)
-    assert await lagging.reconcile(resource, "held") == RETRY
-    assert await lagging.user.get(resource, "held") == after
+    assert await lagging.reconcile(resource, name) == RETRY
+    assert await lagging.user.get(resource, name) == after
 
 
 @KINDS
 async def test_a_finalizer_is_never_taken_off_a_successor(lagging: Lagging, resource: Resource) -> None:
+    name = fresh(resource.kind.lower())
     ours = {"finalizers": [labels.FINALIZER]}
-    before = await lagging.predecessor(resource, "let-go", SPECS[resource], **ours)
-    await lagging.user.delete(resource, "let-go")
-    lagging.view.store_of(resource).put(await lagging.user.get(resource, "let-go"))
-    lagging.view.changed(resource, "let-go")
+    before = await lagging.predecessor(resource, name, SPECS[resource], **ours)
+    await lagging.user.delete(resource, name)
+    lagging.view.store_of(resource).put(await lagging.user.get(resource, name))
+    lagging.view.changed(resource, name)
     after = await lagging.successor(resource, before, **ours)
-    assert await lagging.reconcile(resource, "let-go") == RETRY
-    assert await lagging.user.get(resource, "let-go") == after
+    assert await lagging.reconcile(resource, name) == RETRY
+    assert await lagging.user.get(resource, name) == after
 
 
 async def test_a_tenants_list_never_changes_the_successor_of_what_it_made(lagging: Lagging) -> None:

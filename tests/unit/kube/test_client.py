@@ -32,12 +32,15 @@ BUSY = refusal(429, "TooManyRequests", headers={"Retry-After": "3"})
 
 
 class Seam(Unrecorded):
-    """Notes what passes it."""
+    """Notes what passes it, and lets so many through."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, lets: int = 1000) -> None:
         self.passed: list[tuple[str, str]] = []
+        self._lets = lets
 
     async def perform(self, target: str, action: str, call: Callable[[], Awaitable[T]]) -> T:
+        if len(self.passed) == self._lets:
+            raise PermissionError(action)
         self.passed.append((target, action))
         return await call()
 
@@ -112,11 +115,29 @@ async def test_a_redirection_is_not_followed() -> None:
     assert len(api.requests) == 1
 
 
-async def test_each_change_passes_the_seam_once_however_often_it_is_sent() -> None:
+async def test_a_change_passes_the_seam_each_time_it_is_sent() -> None:
     seam = Seam()
     async with ScriptedApi(BUSY, BUSY, answer(MAP)).client(mutations=seam) as client:
         await client.create(SECRETS, MAP, "tenant-acme")
-    assert seam.passed == [("kubernetes", "create secrets")]
+    assert seam.passed == [("kubernetes", "create secrets")] * 3
+
+
+async def test_a_change_that_the_seam_no_longer_lets_through_is_not_sent_again() -> None:
+    seam, api = Seam(lets=1), ScriptedApi(BUSY, answer(MAP))
+    async with api.client(mutations=seam) as client:
+        with pytest.raises(PermissionError):
+            await client.create(SECRETS, MAP, "tenant-acme")
+    assert len(api.requests) == 1
+
+
+async def test_a_change_that_waited_for_room_passes_the_seam_only_then() -> None:
+    seam = Seam(lets=CONCURRENT_WRITES)
+    api = ScriptedApi(*[slow(answer(MAP), 0.02)] * CONCURRENT_WRITES)
+    async with api.client(mutations=seam) as client:
+        calls = [client.create(CONFIG_MAPS, MAP, "tenant-acme") for _ in range(CONCURRENT_WRITES + 1)]
+        ended = await asyncio.gather(*calls, return_exceptions=True)
+    assert (ended[:-1], type(ended[-1])) == ([MAP] * CONCURRENT_WRITES, PermissionError)
+    assert len(api.requests) == CONCURRENT_WRITES
 
 
 async def test_every_kind_of_change_passes_the_seam_under_a_name_without_names() -> None:

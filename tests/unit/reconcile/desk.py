@@ -39,7 +39,7 @@ class Desk:
             kube=kube,
             records=Records(kube, gen.NAMESPACE, on_write=lambda secret: view.put_child(SECRETS, secret)),
             planes=Planes(no_engine),
-            mutations=Mutations(lambda *_: None),
+            mutations=Mutations(lambda *_: None, lambda: True),
             clock=lambda: gen.NOW,
             new_id=lambda: "id-1",
             enqueue=self.enqueued.append,

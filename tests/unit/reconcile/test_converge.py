@@ -27,7 +27,7 @@ from bulkhead.engines.errors import EngineError, Insecure, Refused, Unavailable
 from bulkhead.reconcile import converge, key
 from bulkhead.reconcile.converge import Result, ServerSubject, TenantSubject
 from bulkhead.reconcile.report import Verdict
-from bulkhead.runtime.mutations import Mutations
+from bulkhead.runtime.mutations import MayNotAct, Mutations
 from tests.unit.reconcile import gen
 from tests.unit.reconcile.memory_engine import Create, Database, Gated, MemoryEngine
 
@@ -49,7 +49,7 @@ def request(holding: Holding = FREE, access: Access = Access.OPEN) -> Request:
 
 def mutations(seen: list[tuple[str, str, bool]] | None = None) -> Mutations:
     told = seen if seen is not None else []
-    return Mutations(lambda target, action, done: told.append((target, action, done)))
+    return Mutations(lambda target, action, done: told.append((target, action, done)), lambda: True)
 
 
 async def converged(engine: MemoryEngine, wanted: Request | None = None, **fields: Any) -> Result:
@@ -102,6 +102,17 @@ async def test_what_was_provisioned_before_stays_so() -> None:
     holding = gen.holding(provisioned=("index/acme_entries",))
     found = await converged(MemoryEngine(), holding=holding)
     assert found.holding.provisioned == ("database", "index/acme_entries")
+
+
+async def test_no_step_follows_once_we_may_not_act() -> None:
+    engine, asked = MemoryEngine(), iter([True, False])
+    seam = Mutations(lambda *_: None, lambda: next(asked))
+    async with Gated(engine) as gated:
+        subjects = {EngineName.POSTGRES: TenantSubject(gated.opened, request(CLAIMED))}
+        findings = await converge.look(ME, subjects)
+        with pytest.raises(MayNotAct, match="SetAccess"):
+            await converge.finish(ME, findings, seam)
+    assert engine.log == ["look", "Create"]
 
 
 async def test_what_failed_halfway_is_not_provisioned() -> None:

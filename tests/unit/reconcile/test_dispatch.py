@@ -15,6 +15,7 @@ from bulkhead.reconcile.deps import DONE, RETRY, Outcome
 from bulkhead.reconcile.dispatch import Dispatcher, Reconciler
 from bulkhead.reconcile.key import Key
 from bulkhead.reconcile.view import View
+from bulkhead.runtime.mutations import MayNotAct
 from tests.unit.reconcile import gen
 from tests.unit.reconcile.desk import Desk
 
@@ -217,7 +218,9 @@ def reconciler(monkeypatch: pytest.MonkeyPatch, flow: Flow) -> tuple[Reconciler,
 
 
 @pytest.mark.parametrize(
-    "error", [Conflict("changed"), Unavailable("down"), KubeError("?"), ValueError(gen.PASSWORD)], ids=repr
+    "error",
+    [Conflict("changed"), Unavailable("down"), KubeError("?"), MayNotAct("?"), ValueError(gen.PASSWORD)],
+    ids=repr,
 )
 async def test_a_flow_that_fails_is_tried_again(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     work, _ = reconciler(monkeypatch, Flow(error))

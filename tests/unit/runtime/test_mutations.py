@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bulkhead.runtime.mutations import Mutations
+from bulkhead.runtime.mutations import MayNotAct, Mutations
 
 
 class Journal(Mutations):
@@ -12,7 +12,10 @@ class Journal(Mutations):
 
     def __init__(self) -> None:
         self.notes: list[str] = []
-        super().__init__(lambda target, action, ok: self.notes.append(f"observed {target}/{action} {ok}"))
+        self.may_act = True
+        super().__init__(
+            lambda target, action, ok: self.notes.append(f"observed {target}/{action} {ok}"), lambda: self.may_act
+        )
 
     def before(self, number: int, target: str, action: str) -> None:
         self.notes.append(f"before {number} {target}/{action}")
@@ -55,3 +58,22 @@ async def test_changes_are_numbered_in_the_order_they_begin() -> None:
         "before 1 kubernetes/create secrets",
         "before 2 minio/CreateBucket",
     ]
+
+
+async def test_a_change_that_may_not_be_made_is_not_begun() -> None:
+    journal = Journal()
+    journal.may_act = False
+    with pytest.raises(MayNotAct, match="postgres: CreateLogin"):
+        await journal.perform("postgres", "CreateLogin", journal.succeed)
+    assert (journal.notes, journal.begun) == ([], 0)
+
+
+async def test_a_change_is_asked_for_anew_each_time() -> None:
+    journal = Journal()
+    await journal.perform("postgres", "CreateLogin", journal.succeed)
+    journal.may_act = False
+    with pytest.raises(MayNotAct):
+        await journal.perform("postgres", "CreateDatabase", journal.succeed)
+    journal.may_act = True
+    await journal.perform("postgres", "CreateDatabase", journal.succeed)
+    assert journal.notes.count("call") == 2
