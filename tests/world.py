@@ -14,6 +14,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+import aiohttp
+
 from bulkhead.api.meta import API_VERSION
 from bulkhead.kube.access import from_kubeconfig
 from bulkhead.kube.client import KubeClient, Unrecorded
@@ -46,6 +48,12 @@ async def eventually(look: Callable[[], Awaitable[T]], *, seconds: float = SECON
                     last = error
                 await asyncio.sleep(POLL_SECONDS)
     raise AssertionError(f"not so within {seconds:.0f} s; last: {last!r}")
+
+
+async def metrics_of(operator: Operator) -> str:
+    """What an operator measures of itself now, in the text format of Prometheus."""
+    async with aiohttp.ClientSession() as session, session.get(f"{operator.url}/metrics") as response:
+        return await response.text()
 
 
 @dataclass(frozen=True, slots=True)

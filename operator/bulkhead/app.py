@@ -54,6 +54,7 @@ from bulkhead.reconcile.deps import Deps
 from bulkhead.reconcile.dispatch import Dispatcher, Reconciler
 from bulkhead.reconcile.drift import DriftScan
 from bulkhead.reconcile.key import Key
+from bulkhead.reconcile.orphans import orphans
 from bulkhead.reconcile.planes import AdminAccess, Planes
 from bulkhead.reconcile.records import Records
 from bulkhead.reconcile.view import View
@@ -210,7 +211,9 @@ class Operator:
                 namespace=settings.namespace,
                 view=self._view,
                 kube=kube,
-                records=Records(kube, settings.namespace, self._record_written),
+                records=Records(
+                    kube, settings.namespace, on_write=self._record_written, on_remove=dispatcher.record_removed
+                ),
                 planes=self._planes,
                 mutations=mutations,
                 clock=seams.clock,
@@ -342,10 +345,15 @@ class Operator:
         yield from ((stream.resource.plural, partial(_age, stream), STALE_WATCH_SECONDS) for stream in self._streams)
         yield "own kinds", partial(_age, self._own_kinds), STALE_RELIST_SECONDS
 
+    def _orphaned_records(self) -> int:
+        """Told only of a view that is complete: before, every record looks like one."""
+        return 0 if self._not_synced() else sum(1 for _ in orphans(self._view))
+
     def _measure(self) -> None:
         self._metrics.queue_depth.set_function(lambda: self._queue.depth)
         self._metrics.queue_running.set_function(lambda: self._queue.running)
         self._metrics.queue_failing.set_function(lambda: self._queue.failing)
+        self._metrics.orphaned_records.set_function(self._orphaned_records)
         for name, age, _ in self._ages():
             self._metrics.watch(name, age)
 

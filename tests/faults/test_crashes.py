@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import pytest
 
 from bulkhead.kube.access import from_kubeconfig
@@ -22,7 +21,7 @@ from hack.plane.process import is_stopped
 from tests.faults.dying_operator import UNCOUNTED
 from tests.faults.end_state import differences, end_state
 from tests.faults.reaper import reaping
-from tests.world import World, eventually
+from tests.world import World, eventually, metrics_of
 
 STRIDE = int(os.environ.get("BULKHEAD_FAULT_STRIDE", "5"))
 """Every n-th change; 1 is the whole proof (`make faults`), more is what fits beside all other tests."""
@@ -66,8 +65,7 @@ class Stage:
     async def changes(self) -> int:
         """Changes that the running operator has made."""
         assert self.running is not None
-        async with aiohttp.ClientSession() as session, session.get(f"{self.running.url}/metrics") as response:
-            lines = (await response.text()).splitlines()
+        lines = (await metrics_of(self.running)).splitlines()
         counted = (line for line in lines if line.startswith("bulkhead_mutations_total{") and UNCOUNTED not in line)
         return sum(int(float(line.rsplit(" ", 1)[1])) for line in counted)
 

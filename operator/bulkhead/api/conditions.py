@@ -42,6 +42,7 @@ class ConditionType(StrEnum):
     ISOLATED = "Isolated"
     BACKEND_SECURE = "BackendSecure"
     UNLISTED = "Unlisted"
+    ORPHANED_RECORDS = "OrphanedRecords"
 
 
 ENGINE_CONDITIONS: Mapping[EngineName, ConditionType] = MappingProxyType({
@@ -68,6 +69,7 @@ class Reason(StrEnum):
     NOT_SUSPENDED = "NotSuspended"
     UNLISTED = "Unlisted"
     SECURE = "Secure"
+    NO_ORPHANS = "NoOrphans"
 
     # it will be, by itself
     PROVISIONING = "Provisioning"
@@ -105,10 +107,11 @@ class Reason(StrEnum):
     ENGINE_INSECURE = "EngineInsecure"
     ADVISORIES_OPEN = "AdvisoriesOpen"
     CLUSTER_REFUSED = "ClusterRefused"
+    FINALIZER_REMOVED = "FinalizerRemoved"
 
 
 _AS_WANTED = frozenset({
-    Reason.READY, Reason.SUSPENDED, Reason.NOT_SUSPENDED, Reason.UNLISTED, Reason.SECURE,
+    Reason.READY, Reason.SUSPENDED, Reason.NOT_SUSPENDED, Reason.UNLISTED, Reason.SECURE, Reason.NO_ORPHANS,
     Reason.PAUSED, Reason.PROTECTED,
 })  # fmt: skip
 HEALING = frozenset({

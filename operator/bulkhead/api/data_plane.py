@@ -354,7 +354,7 @@ class DataPlaneStatus(Struct, frozen=True, kw_only=True):
     versions: Annotated[dict[str, Annotated[str, Bounds(max_length=64)]], Bounds(max_length=8)] = {}
     """Version of each engine's server, by engine."""
     conditions: Conditions = ()
-    """For machines: `Ready`, one per engine, and `BackendSecure`."""
+    """For machines: `Ready`, one per engine, `BackendSecure` and `OrphanedRecords`."""
 
 
 _UNUSED = "!has(oldSelf.status) || !has(oldSelf.status.dataClusters) || oldSelf.status.dataClusters == 0"

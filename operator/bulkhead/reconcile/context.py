@@ -120,9 +120,10 @@ def _rival(cluster: DataCluster, tenant: Tenant, view: View) -> Unresolved | Non
         return problem
     for other in view.outlines_of_slug(cluster.metadata.name):
         if other.uid != cluster.metadata.uid and other.plane == cluster.spec.data_plane_ref.name:
+            left = "the retained data" if other.retained_at else "what nobody cleared up"
             return Unresolved(
                 Reason.NAME_RESERVED,
-                f'the names of "{cluster.metadata.name}" are reserved for the retained data of a former DataCluster '
+                f'the names of "{cluster.metadata.name}" are reserved for {left} of a former DataCluster '
                 f"(UID {other.uid}): choose another name, or have that data erased",
             )
     return None

@@ -24,6 +24,7 @@ from bulkhead.kube.resources import DATA_PLANES, SECRETS
 from bulkhead.reconcile import finalizers, key, planes, status
 from bulkhead.reconcile.converge import Result, ServerSubject, claim, failure, finish, look
 from bulkhead.reconcile.deps import DONE, RETRY, Deps, Outcome
+from bulkhead.reconcile.orphans import orphaned_records
 from bulkhead.reconcile.planes import OpenEngine, OpenPlane
 from bulkhead.reconcile.records import OpenRecord
 from bulkhead.reconcile.report import READY, Verdict, patch, waiting
@@ -203,8 +204,18 @@ async def _write_status(
 ) -> None:
     wanted = status_of(plane, parts, overall, len(deps.view.data_clusters_on(plane.metadata.name)), deps)
     changes = patch(msgspec.to_builtins(plane.status), msgspec.to_builtins(wanted))
-    if changes is not None:
-        await status.put(DATA_PLANES, plane.metadata, changes, deps)
+    if changes is not None and await status.put(DATA_PLANES, plane.metadata, changes, deps):
+        _log_transitions(plane, wanted)
+
+
+def _log_transitions(plane: DataPlane, after: DataPlaneStatus) -> None:
+    if changed := status.transitions(plane.status.conditions, after.conditions):
+        log.info(
+            "data_plane",
+            name=plane.metadata.name,
+            conditions={c.type: f"{c.status}/{c.reason}" for c in changed},
+            message=next((c.message for c in changed if c.message), ""),
+        )
 
 
 def status_of(
@@ -224,7 +235,7 @@ def status_of(
         versions={name.value: server.version for name, server in sorted(servers.items())} or plane.status.versions,
         conditions=merge(
             plane.status.conditions,
-            [summary, *kstatus(summary), *found, _secure(parts)],
+            [summary, *kstatus(summary), *found, _secure(parts), orphaned_records(plane.metadata.name, deps.view)],
             generation=plane.metadata.generation,
             now=deps.clock(),
         ),

@@ -14,6 +14,7 @@ from bulkhead.kube.resources import DATA_PLANES, PLANS, SECRETS, TENANTS, Resour
 from bulkhead.reconcile import data_cluster, data_plane, key, planes, tenant, undecodable
 from bulkhead.reconcile.deps import RETRY, Deps, Outcome
 from bulkhead.reconcile.key import Key
+from bulkhead.reconcile.records import outline_in
 from bulkhead.reconcile.view import View
 from bulkhead.runtime.mutations import MayNotAct
 
@@ -23,7 +24,7 @@ log = structlog.get_logger(__name__)
 class Dispatcher:
     """Feeds the view and names the keys that an event concerns. No I/O: it runs inside the watch.
 
-    enqueue_later: for a plane's own count of data clusters and its warm databases, which need not follow each at once
+    enqueue_later: for what a plane counts, lists and keeps ready, which need not follow each change at once
     """
 
     def __init__(
@@ -60,8 +61,16 @@ class Dispatcher:
             return
         if child.key.resource == SECRETS and child.key.namespace == self._namespace:
             self._enqueue_all(self._planes_using(child.key.name))
+            if outline := outline_in(child.annotations):
+                self._enqueue_later(key.data_plane(outline.plane))  # which lists the records of nobody
         if slug := child.labels.get(labels.DATA_CLUSTER):
             self._enqueue(key.data_cluster(slug))
+
+    def record_removed(self, name: str) -> None:
+        """Take over our own removal of a record, ahead of the watch."""
+        known = self._view.child(SECRETS, self._namespace, name)
+        if known is not None:
+            self.child_changed("DELETED", known)
 
     def _enqueue_all(self, keys: Iterable[Key]) -> None:
         for each in keys:

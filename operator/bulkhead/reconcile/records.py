@@ -60,12 +60,23 @@ class OpenRecord(Generic[R]):
 
 
 class Records:
-    """Reads and writes records through the API server."""
+    """Reads and writes records through the API server.
 
-    def __init__(self, kube: KubeClient, namespace: str, on_write: Callable[[dict[str, Any]], None]) -> None:
+    on_write, on_remove: told of our own changes, ahead of the watch: the Secret as it rests now; its name
+    """
+
+    def __init__(
+        self,
+        kube: KubeClient,
+        namespace: str,
+        *,
+        on_write: Callable[[dict[str, Any]], None],
+        on_remove: Callable[[str], None],
+    ) -> None:
         self._kube = kube
         self._namespace = namespace
         self._on_write = on_write
+        self._on_remove = on_remove
 
     async def load(self, kind: type[R], uid: str) -> OpenRecord[R] | None:
         """The record of the object with that UID, or None where there is none."""
@@ -101,7 +112,9 @@ class Records:
 
     async def remove(self, record: R, version: str) -> None:
         """Delete the Secret at that version."""
-        await self._kube.delete(SECRETS, _name(type(record), record.uid), self._namespace, resource_version=version)
+        name = _name(type(record), record.uid)
+        await self._kube.delete(SECRETS, name, self._namespace, resource_version=version)
+        self._on_remove(name)
 
     def _secret(self, record: R, outline: Outline | None, version: str) -> dict[str, Any]:
         value = msgspec.json.encode(record, enc_hook=sensitive.encode)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
 import structlog
 
 from bulkhead.api.data_cluster import DataCluster, DataClusterStatus
-from bulkhead.api.meta import Meta
+from bulkhead.api.meta import Condition, Meta
 from bulkhead.kube.errors import NotFound
 from bulkhead.kube.resources import DATA_CLUSTERS, Resource
 from bulkhead.reconcile.deps import Deps
@@ -43,9 +44,14 @@ async def put(resource: Resource, meta: Meta, changes: dict[str, Any], deps: Dep
     return True
 
 
+def transitions(before: Iterable[Condition], after: Iterable[Condition]) -> list[Condition]:
+    """Those whose status or reason is another now."""
+    known = {c.type: (c.status, c.reason) for c in before}
+    return [c for c in after if known.get(c.type) != (c.status, c.reason)]
+
+
 def _log_transitions(cluster: DataCluster, status: DataClusterStatus) -> None:
-    before = {c.type: (c.status, c.reason) for c in cluster.status.conditions}
-    changed = [c for c in status.conditions if before.get(c.type) != (c.status, c.reason)]
+    changed = transitions(cluster.status.conditions, status.conditions)
     if changed or cluster.status.phase != status.phase:
         log.info(
             "data_cluster",

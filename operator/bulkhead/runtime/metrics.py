@@ -52,6 +52,11 @@ class Metrics:
         self.watch_age = Gauge(
             "bulkhead_watch_age_seconds", "Time since a watch last heard anything.", ("resource",), registry=registry
         )
+        self.orphaned_records = Gauge(
+            "bulkhead_orphaned_records",
+            "Records whose DataCluster is gone and was not deleted in order.",
+            registry=registry,
+        )
         self.leading = Gauge("bulkhead_leading", "1 while this process holds the Lease.", registry=registry)
         self.loop_lag = Histogram(
             "bulkhead_loop_lag_seconds", "How late the event loop ran a timer.", buckets=_FAST, registry=registry

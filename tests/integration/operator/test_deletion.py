@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from bulkhead.kube.resources import CUSTOM_RESOURCE_DEFINITIONS, DATA_CLUSTERS, NAMESPACES, SECRETS, TENANTS
+from bulkhead.kube.resources import (
+    CUSTOM_RESOURCE_DEFINITIONS,
+    DATA_CLUSTERS,
+    DATA_PLANES,
+    NAMESPACES,
+    SECRETS,
+    TENANTS,
+)
 from hack.plane.plane import Plane, PlaneOptions
 from tests.integration.operator.conftest import WITHOUT_WORKLOADS
 from tests.integration.operator.engines import ALL, Admins, opened
-from tests.world import World, eventually
+from tests.world import World, eventually, metrics_of
 
 OPERATORS = "bulkhead-system"
 
@@ -64,6 +71,37 @@ async def test_retain_keeps_the_data_out_of_reach_and_its_names_reserved(world: 
     await world.remove_tenants("kept")
     assert "database kept" in await admins.remains("kept")
     assert await record_exists(world, uid)
+
+
+async def test_what_is_left_without_its_finalizer_is_listed_and_neither_erased_nor_given_to_another(
+    world: World, admins: Admins
+) -> None:
+    await world.tenant("orphaned", dataClusters=[])
+    references = {"tenantRef": {"name": "orphaned"}, "dataPlaneRef": {"name": "default"}}
+    await world.apply("DataCluster", "orphaned", references)
+    await world.ready("orphaned")
+    uid, held = await uid_of(world, "orphaned"), await admins.remains("orphaned")
+    await world.kube.merge_patch(DATA_CLUSTERS, "orphaned", {"metadata": {"finalizers": None}})
+    await world.delete(DATA_CLUSTERS, "orphaned")
+    told = await world.reason(DATA_PLANES, "default", "OrphanedRecords", "FinalizerRemoved")
+    assert f'"orphaned" ({uid})' in told["message"]
+    assert "bulkhead_orphaned_records 1.0" in await metrics_of(world.operator)
+    await world.plane_ready()
+
+    await world.apply("DataCluster", "orphaned", references)
+    reserved = await world.reason(DATA_CLUSTERS, "orphaned", "Ready", "NameReserved")
+    assert uid in reserved["message"]
+    assert await admins.remains("orphaned") == held
+    await world.delete(DATA_CLUSTERS, "orphaned")
+    await world.gone(DATA_CLUSTERS, "orphaned")
+    assert await record_exists(world, uid)
+
+    await world.kube.delete(SECRETS, f"record-{uid}", OPERATORS)
+    await world.reason(DATA_PLANES, "default", "OrphanedRecords", "NoOrphans")
+    assert "bulkhead_orphaned_records 0.0" in await metrics_of(world.operator)
+    assert await admins.remains("orphaned") == held
+    await world.delete(NAMESPACES, "tenant-orphaned")
+    await world.remove_tenants("orphaned")
 
 
 def secrets_of(bindings: dict[str, dict[str, str]]) -> set[str]:

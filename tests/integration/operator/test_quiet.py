@@ -10,12 +10,11 @@ import time
 from collections import Counter
 from dataclasses import dataclass
 
-import aiohttp
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.integration.operator.audit import Call, calls
 from tests.integration.operator.engines import Admins
-from tests.world import World, eventually
+from tests.world import World, eventually, metrics_of
 
 log = logging.getLogger(__name__)
 
@@ -64,8 +63,7 @@ def renewal(call: Call) -> bool:
 
 async def changes_of_this_process(world: World) -> float:
     """What passed the one seam of all mutations since it was started."""
-    async with aiohttp.ClientSession() as session, session.get(f"{world.operator.url}/metrics") as response:
-        families = list(text_string_to_metric_families(await response.text()))
+    families = list(text_string_to_metric_families(await metrics_of(world.operator)))
     changes = next(family for family in families if family.name == "bulkhead_mutations")
     return sum(sample.value for sample in changes.samples if sample.name.endswith("_total"))
 

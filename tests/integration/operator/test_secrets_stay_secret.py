@@ -7,12 +7,11 @@ import json
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
-import aiohttp
 import pytest
 
 from bulkhead.kube.resources import DATA_CLUSTERS
 from hack.plane import installation
-from tests.world import World
+from tests.world import World, metrics_of
 
 SLUG = "whispering"
 SHORTEST = 12
@@ -111,8 +110,7 @@ async def test_the_logs_of_the_other_engines_and_of_the_api_server_quote_none(
 
 
 async def test_metrics_quote_none(world: World, secrets: dict[str, str]) -> None:
-    async with aiohttp.ClientSession() as session, session.get(f"{world.operator.url}/metrics") as response:
-        text = await response.text()
+    text = await metrics_of(world.operator)
     assert "bulkhead_mutations_total" in text
     assert quoted(secrets, text) == []
     assert SLUG not in text, "names of tenants are not for labels of metrics"

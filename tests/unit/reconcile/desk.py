@@ -37,7 +37,12 @@ class Desk:
             namespace=gen.NAMESPACE,
             view=view,
             kube=kube,
-            records=Records(kube, gen.NAMESPACE, on_write=lambda secret: view.put_child(SECRETS, secret)),
+            records=Records(
+                kube,
+                gen.NAMESPACE,
+                on_write=lambda secret: view.put_child(SECRETS, secret),
+                on_remove=lambda _: None,
+            ),
             planes=Planes(no_engine),
             mutations=Mutations(lambda *_: None, lambda: True),
             clock=lambda: gen.NOW,

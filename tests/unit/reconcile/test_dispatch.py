@@ -166,6 +166,25 @@ def test_a_record_concerns_its_data_cluster() -> None:
     assert full().child(gen.record_child(gen.outline())) == {ACME}
 
 
+def test_a_record_concerns_its_plane_later_for_it_may_be_nobodys() -> None:
+    board = full()
+    board.child(gen.record_child(gen.outline(plane="west"), version="11"))
+    assert board.later == [key.data_plane("west")]
+
+
+def test_a_record_that_we_removed_is_gone_before_the_watch_shows_it_and_wakes_who_waits_for_its_name() -> None:
+    board = full()
+    gen.show(board.view, gen.outline())
+    board.dispatcher.record_removed("record-u-dc-acme")
+    assert (board.view.outline("u-dc-acme"), ACME in board.enqueued) == (None, True)
+
+
+def test_a_record_that_was_never_seen_is_removed_without_a_word() -> None:
+    board = full()
+    board.dispatcher.record_removed("record-u-nobody")
+    assert (board.enqueued, board.later) == ([], [])
+
+
 def test_a_child_that_is_no_news_concerns_nobody() -> None:
     board = full()
     board.child(gen.child())

@@ -25,7 +25,13 @@ class Shelf:
     def __init__(self) -> None:
         self.kube = MemoryKube()
         self.told: list[str] = []
-        self.records = Records(self.kube, gen.NAMESPACE, on_write=lambda secret: self.told.append(_name(secret)))
+        self.removed: list[str] = []
+        self.records = Records(
+            self.kube,
+            gen.NAMESPACE,
+            on_write=lambda secret: self.told.append(_name(secret)),
+            on_remove=self.removed.append,
+        )
 
     def secret(self, name: str = NAME) -> Any:
         return self.kube.stored(SECRETS, name, gen.NAMESPACE)
@@ -157,7 +163,7 @@ async def test_of_two_that_change_it_the_second_loses() -> None:
 async def test_a_record_is_forgotten_when_it_is_removed() -> None:
     shelf = Shelf()
     await (await shelf.saved()).remove()
-    assert shelf.secret() is None
+    assert (shelf.secret(), shelf.removed) == (None, [NAME])
 
 
 async def test_a_record_that_somebody_changed_is_not_removed() -> None:
@@ -168,6 +174,7 @@ async def test_a_record_that_somebody_changed_is_not_removed() -> None:
     await first.save()
     with pytest.raises(Conflict):
         await second.remove()
+    assert shelf.removed == []
 
 
 async def test_a_planes_record_rests_beside_the_others() -> None:

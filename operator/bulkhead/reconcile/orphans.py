@@ -1,0 +1,48 @@
+"""Records of DataClusters that are gone without having been deleted in order: listed, and never erased by themselves.
+
+Whoever takes our finalizer off by hand leaves everything behind: the record, and all that it names in the engines.
+Retained data is no orphan: there the order of the deletion was kept, and its record says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+
+from bulkhead.api.conditions import ConditionType, Reason, Status, condition
+from bulkhead.api.meta import Condition
+from bulkhead.api.record import Outline
+from bulkhead.reconcile.view import View
+
+LISTED = 6
+"""Most orphans that a message names: with the longest names they still fit into it."""
+
+
+def orphans(view: View) -> Iterator[Outline]:
+    """Records that no DataCluster of their UID, and no retained data, accounts for."""
+    for outline in view.outlines():
+        if not outline.retained_at and not _exists(outline, view):
+            yield outline
+
+
+def orphaned_records(plane: str, view: View) -> Condition:
+    """`OrphanedRecords` of a DataPlane."""
+    found = sorted((each.slug, each.uid) for each in orphans(view) if each.plane == plane)
+    if not found:
+        return condition(ConditionType.ORPHANED_RECORDS, Status.FALSE, Reason.NO_ORPHANS)
+    return condition(ConditionType.ORPHANED_RECORDS, Status.TRUE, Reason.FINALIZER_REMOVED, _message(found))
+
+
+def _exists(outline: Outline, view: View) -> bool:
+    """Whether there is an object of that UID, readable or not."""
+    found = view.clusters.get(outline.slug)
+    return found is not None and found.metadata.uid == outline.uid
+
+
+def _message(found: Collection[tuple[str, str]]) -> str:
+    named = ", ".join(f'"{slug}" ({uid})' for slug, uid in list(found)[:LISTED])
+    rest = f" and {len(found) - LISTED} more" if len(found) > LISTED else ""
+    return (
+        f"DataClusters are gone whose finalizer was taken off by hand: {named}{rest}. Nothing of theirs is erased, and "
+        "their names stay reserved: clear up what they have in the engines, then delete, in the operator's namespace, "
+        "the Secret record-<UID> of each"
+    )
