@@ -284,6 +284,15 @@ BAD: dict[str, tuple[Json, tuple[str, ...]]] = {
     "an extension twice": (data_cluster(postgres={"extensions": ["a", "a"]}), ("extensions[1]", "Duplicate")),
     "a schema of Postgres": (data_cluster(postgres={"schemas": ["pg_x"]}), ("schemas[0]", "choose another")),
     "the schema public": (data_cluster(postgres={"schemas": ["public"]}), ("schemas[0]", "public")),
+    "the schema of Postgres itself": (data_cluster(postgres={"schemas": ["information_schema"]}), ("leave it out",)),
+    "the schema that holds extensions": (
+        data_cluster(postgres={"schemas": ["app", "extensions"]}),
+        ("spec.postgres.schemas[1]", '"extensions"', "choose another name"),
+    ),
+    "the schema that holds extensions, in the list": (
+        tenant(dataClusters=[{"name": "a", "postgres": {"schemas": ["extensions"]}}]),
+        ("spec.dataClusters[0].postgres.schemas[0]", '"extensions"', "choose another name"),
+    ),
     "an index with a star": (data_cluster(search={"indexes": ["a*"]}), ("search.indexes[0]", "a-z and 0-9")),
     "no index": (data_cluster(search={"indexes": []}), ("spec.search.indexes", "at least 1")),
     "17 indexes": (data_cluster(search={"indexes": [f"i{n}" for n in range(17)]}), ("spec.search.indexes", "16")),
@@ -400,6 +409,9 @@ GOOD: dict[str, Json] = {
     "a Tenant without data clusters": tenant("acme.example.com", dataClusters=[]),
     "members with spaces inside": tenant(members=[{"kind": "Group", "name": "CN=Ops, O=Acme", "role": "Editor"}]),
     "the longest slug": data_cluster("a" * 48),
+    "schemas that are called nearly like those that are taken": data_cluster(
+        postgres={"schemas": ["extension", "extensions_", "publicity", "pg"]}
+    ),
     "IPv6 egress": data_cluster(egress=[{"cidr": "2001:db8::/32", "ports": [443]}]),
     "a full image": data_cluster(dataApi={"image": f"ghcr.io/example/api:1.0@sha256:{'a' * 64}"}),
     "one engine": data_plane(),

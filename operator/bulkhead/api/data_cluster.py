@@ -8,6 +8,7 @@ from typing import Annotated, ClassVar
 from msgspec import Meta as Bounds
 
 from bulkhead.api.meta import Conditions, LocalRef, Meta, Struct
+from bulkhead.api.names import RESERVED_SCHEMAS
 from bulkhead.api.rules import SET, Rule, checked, literal, map_by, matching, slug_rules
 from bulkhead.api.scalars import CLOSED_RANGES, NETWORK, Cidr, Extension, Port
 
@@ -29,9 +30,9 @@ SchemaName = Annotated[
     matching(r"^[a-z][a-z0-9_]*\Z", 'must be a-z, 0-9 and "_", starting with a letter, such as "reporting"'),
     checked(
         Rule(
-            '!self.startsWith("pg_") && !(self in ["public", "information_schema", "extensions"])',
-            'must not be "public", "information_schema", "extensions" or start with "pg_": they are taken; '
-            "choose another",
+            f'!self.startsWith("pg_") && !(self in {literal(RESERVED_SCHEMAS)})',
+            f'must not be {", ".join(map(literal, RESERVED_SCHEMAS))} or start with "pg_": each database has these '
+            "already; leave it out, or choose another name",
         )
     ),
 ]

@@ -26,6 +26,12 @@ RESERVED_SLUGS = (
 RESERVED_PREFIXES = ("bh-", "bulkhead", "cnpg-", "kube-", "minio-", "pg-", "same", "t-")
 """`same*` are keywords of pg_hba.conf, `t-` is our own opaque form, the others belong to engines or to us."""
 
+EXTENSIONS_SCHEMA = "extensions"
+"""Where extensions live in each tenant's database, owned by the operator. Never in `public`: a script of an extension
+runs as superuser, and in a schema that a tenant can write to it could be made to call the tenant's functions."""
+RESERVED_SCHEMAS = ("public", EXTENSIONS_SCHEMA, "information_schema")
+"""Schemas that are in every database already; those of Postgres beside them start with `pg_`."""
+
 
 class PhysicalNames(msgspec.Struct, frozen=True, kw_only=True):
     """The names of one DataCluster in Kubernetes and in each engine."""

@@ -11,6 +11,7 @@ from typing import ClassVar
 
 from psycopg import sql
 
+from bulkhead.api.names import EXTENSIONS_SCHEMA
 from bulkhead.api.ownership import Stamp
 from bulkhead.engines.postgres.roles import listed, stamped
 from bulkhead.engines.postgres.seen import GRANTED
@@ -24,7 +25,6 @@ from bulkhead.engines.postgres.statement import (
     names,
     script,
 )
-from bulkhead.engines.postgres.wanted import EXTENSIONS_SCHEMA
 
 PINNED_PATH = sql.SQL('"$user", public, {}').format(sql.Identifier(EXTENSIONS_SCHEMA))
 SEARCH_PATH = f'search_path="$user", public, {EXTENSIONS_SCHEMA}'

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import msgspec
 
 from bulkhead.api.data_plane import PostgresEndpoint
-from bulkhead.api.names import PhysicalNames
+from bulkhead.api.names import EXTENSIONS_SCHEMA, PhysicalNames
 from bulkhead.api.ownership import Stamp
 from bulkhead.api.record import Credential, EngineName, Holding
 from bulkhead.api.sensitive import Sensitive
@@ -36,7 +36,7 @@ from bulkhead.engines.postgres.server import (
 )
 from bulkhead.engines.postgres.sessions import Sessions
 from bulkhead.engines.postgres.statement import MAINTENANCE, Place, Statement
-from bulkhead.engines.postgres.wanted import EXTENSIONS_SCHEMA, Wanted, wanted_of
+from bulkhead.engines.postgres.wanted import Wanted, wanted_of
 from bulkhead.engines.postgres.warm import Reservations
 
 CREATIONS = 2

@@ -6,15 +6,13 @@ import hashlib
 from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 
+from bulkhead.api.names import EXTENSIONS_SCHEMA
 from bulkhead.api.ownership import Stamp
 from bulkhead.api.quantity import size_in_bytes
 from bulkhead.engines.contract import Access, Invalid, Request
 
 DATABASE = "database"
 """The word for our one object with tenant data in `Holding.provisioned`."""
-EXTENSIONS_SCHEMA = "extensions"
-"""Owned by the operator. Never `public`: a script of an extension runs as superuser, and in a schema that a tenant can
-write to it could be made to call the tenant's functions."""
 OPERATOR_SESSIONS = 3
 """Connections kept free in each database, so that its tenant can not lock a restricted operator out."""
 _NAME_BYTES = 63
