@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ import pytest
 
 from bulkhead.kube.access import from_kubeconfig
 from bulkhead.kube.errors import NotFound
-from bulkhead.kube.resources import LEASES, TENANTS
+from bulkhead.kube.resources import DATA_CLUSTERS, LEASES, TENANTS
 from hack.plane.installation import NAMESPACE, Operator
 from hack.plane.plane import Part, Plane, PlaneOptions
 from hack.plane.process import is_stopped
@@ -171,6 +172,50 @@ async def test_every_crash_while_provisioning_and_deleting_leads_to_the_undistur
 
     before = await stage.changes()
     assert await stage.quiet(QUIET_SECONDS) == before
+
+
+async def test_every_crash_while_an_index_is_made_that_is_then_taken_off_the_spec_is_remembered(stage: Stage) -> None:
+    await stage.run()
+    await search_for(stage, "undecided", *LISTED)
+    before = await stage.quiet(SETTLED_SECONDS)
+    await search_for(stage, "undecided", *LISTED, "notes")
+    adding = await stage.quiet(SETTLED_SECONDS) - before
+    assert adding > 5, "an index is more changes than that"
+
+    for number, die in enumerate(moments(adding)):
+        slug = f"undecided{number}"
+        await search_for(stage, slug, *LISTED)
+        await stage.quiet(SETTLED_SECONDS)
+        stage.orders.write_text(die)
+        await apply_search(stage, slug, *LISTED, "notes")
+        said = await stage.dead()
+        await apply_search(stage, slug, *LISTED)
+        await stage.run()
+        await stage.world.ready(slug)
+        uid = await stage.uid(slug)
+        indexes = (await stage.state(slug))["meilisearch"]["indexes"]
+        record = await stage.world.secret(f"record-{uid}", NAMESPACE)
+        remembered = json.loads(record["record"])["holdings"]["search"]["provisioned"]
+        assert ("SLUG_notes" in indexes) is (f"index/{slug}_notes" in remembered), said
+        await stage.world.delete(DATA_CLUSTERS, slug)
+        await stage.world.gone(DATA_CLUSTERS, slug)
+        assert (await end_state(stage.world, slug, uid))["meilisearch"] == {"indexes": {}, "keys": []}, said
+
+
+LISTED = ("entries", "datasets")
+
+
+async def search_for(stage: Stage, slug: str, *indexes: str) -> None:
+    """A DataCluster that has exactly these indexes."""
+    await stage.world.tenant(slug, dataClusters=[])
+    await apply_search(stage, slug, *indexes)
+    await stage.world.ready(slug)
+
+
+async def apply_search(stage: Stage, slug: str, *indexes: str) -> None:
+    """By hand, so that no Tenant has a say in it."""
+    spec = {"tenantRef": {"name": slug}, "deletionPolicy": "Delete", "search": {"indexes": indexes}}
+    await stage.world.apply("DataCluster", slug, spec)
 
 
 async def test_an_operator_that_was_stopped_until_another_led_changes_nothing_more(stage: Stage) -> None:

@@ -50,6 +50,10 @@ class Holding(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Identity of the server that this holding was claimed on; another one is `EngineChanged`."""
     claimed_at: str = ""
     """RFC 3339 time at which our names were seen absent; empty: not claimed, so nothing may be created."""
+    claimed: tuple[str, ...] = ()
+    """Of the objects that come and go with the spec (`index/acme_entries`) those whose names were seen absent and that
+    may have been begun since, sorted. One leaves only by being provisioned: whether the spec still asks for it or not,
+    what a crash left of it is found."""
     provisioned: tuple[str, ...] = ()
     """Objects that hold tenant data and were complete once (`database`, `bucket`, `index/acme_entries`), sorted.
     One that is

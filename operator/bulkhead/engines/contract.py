@@ -66,6 +66,9 @@ class Do:
 class ClaimFirst:
     """Our names are free and something must be created: the record must say so before."""
 
+    names: frozenset[str] = frozenset()
+    """Those that come and go with the spec, as they will stand in `provisions`; the others are claimed all at once."""
+
 
 @dataclass(frozen=True, slots=True)
 class Conflict:

@@ -9,7 +9,7 @@ nothing.)
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol
@@ -182,7 +182,9 @@ def _parked(key: Key, subject: Subject, error: EngineError | BreakerOpen) -> Eng
 def _claimed(finding: Finding, at: str) -> Finding:
     if not isinstance(finding.outcome, ClaimFirst):
         return finding
-    holding = msgspec.structs.replace(finding.subject.holding, claimed_at=at)
+    held = finding.subject.holding
+    claimed = tuple(sorted({*held.claimed, *finding.outcome.names}))
+    holding = msgspec.structs.replace(held, claimed_at=at, claimed=claimed)
     return _decided(finding.subject.holding_now(holding), finding.seen)
 
 
@@ -212,8 +214,13 @@ async def _finish(key: Key, finding: Finding, mutations: Mutations) -> Result:
             steps=len(steps),
             seconds=seconds,
         )
-    provisioned = tuple(sorted({*holding.provisioned, *decision.provisions}))
-    return Result(READY, msgspec.structs.replace(holding, provisioned=provisioned), seen, repaired=bool(steps))
+    return Result(READY, _complete(holding, decision.provisions), seen, repaired=bool(steps))
+
+
+def _complete(holding: Holding, provisions: Collection[str]) -> Holding:
+    provisioned = {*holding.provisioned, *provisions}
+    claimed = tuple(name for name in holding.claimed if name not in provisioned)
+    return msgspec.structs.replace(holding, claimed=claimed, provisioned=tuple(sorted(provisioned)))
 
 
 async def _run(subject: Subject, decision: Decision, seen: Any, mutations: Mutations) -> tuple[Decision, Any]:

@@ -155,17 +155,10 @@ def _draft(cluster: DataCluster, context: Context, deps: Deps) -> Record:
 
 
 def _with_listed_indexes(record: Record, cluster: DataCluster) -> Record:
-    """The record with names for indexes that the spec lists by now. They need a claim of their own; an index that the
-    spec no longer lists lives on as long as it is provisioned."""
+    """The record with names for indexes that the spec lists by now. One that it no longer lists lives on as long as
+    the holding has it among what is claimed or provisioned."""
     listed = record.names.listed(cluster.spec.search.indexes)
-    if listed == record.names.indexes:
-        return record
-    named = msgspec.structs.replace(record, names=msgspec.structs.replace(record.names, indexes=listed))
-    if EngineName.SEARCH not in record.holdings:
-        return named  # what a plane without search never held must not be waited for when it is deleted
-    return named.with_holding(
-        EngineName.SEARCH, msgspec.structs.replace(named.holding(EngineName.SEARCH), claimed_at="")
-    )
+    return msgspec.structs.replace(record, names=msgspec.structs.replace(record.names, indexes=listed))
 
 
 def _held(record: Record, name: EngineName, engine: OpenEngine, cluster: DataCluster, deps: Deps) -> Holding:
@@ -180,7 +173,8 @@ def _held(record: Record, name: EngineName, engine: OpenEngine, cluster: DataClu
     wish = cluster.metadata.annotations.get(labels.RECREATE, "")
     if wish.partition(":")[0] != name.value or wish == held.recreated:
         return held
-    return msgspec.structs.replace(held, provisioned=(), claimed_at="", recreated=wish)
+    begun = tuple(sorted({*held.claimed, *held.provisioned}))  # what left the spec is not forgotten over it
+    return msgspec.structs.replace(held, provisioned=(), claimed_at="", claimed=begun, recreated=wish)
 
 
 async def _claim_names(

@@ -92,13 +92,27 @@ class Tenant:
         """Forget all generations but the newest."""
         self.hold(credentials=self.request.holding.credentials[-1:])
 
+    def ask_for(self, *indexes: str) -> None:
+        """Change the spec."""
+        names, spec = self.request.names, self.request.spec
+        self.request = replace(
+            self.request,
+            names=msgspec.structs.replace(names, indexes=names.listed(indexes)),
+            spec=msgspec.structs.replace(spec, search=SearchRequest(indexes=indexes)),
+        )
+
+    async def begin(self, steps: int) -> None:
+        """Do so many steps of what is to be done, and forget everything but the record."""
+        await self._run(await self.steps(), steps, 1)
+
     async def look(self) -> Decision:
         """What the engine says is to be done, claimed where it asks for that."""
         self.issue()
         seen = await self.engine.observe(self.request)
         decision = self.engine.decide(self.request, seen)
         if isinstance(decision, ClaimFirst):
-            self.hold(claimed_at="2026-11-22T12:00:00Z", server=seen.server)
+            claimed = tuple(sorted({*self.request.holding.claimed, *decision.names}))
+            self.hold(claimed_at="2026-11-22T12:00:00Z", claimed=claimed, server=seen.server)
             decision = self.engine.decide(self.request, seen)
         return decision
 

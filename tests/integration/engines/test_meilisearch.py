@@ -22,7 +22,7 @@ from hack.plane.search import Meilisearch as Server
 from tests.integration.engines.meilisearch_server import Client, engine_of, inventory, restart, running_server, sweep
 from tests.integration.engines.tenant import INSTALLATION, PLANE, Tenant, prepare
 
-ENTRIES, DATASETS = "acme_entries", "acme_datasets"
+ENTRIES, DATASETS, NOTES = "acme_entries", "acme_datasets", "acme_notes"
 REGISTER = "bulkhead_register"
 REFUSED = 403
 
@@ -379,7 +379,7 @@ async def test_an_index_of_somebody_else_is_never_touched(engine: MeilisearchEng
     await admin.done("POST", f"/indexes/{ENTRIES}/documents?primaryKey=id", [{"id": "1"}])
     before, tasks = await inventory(admin), await admin.count_tasks(ENTRIES)
     tenant = Tenant(engine, "acme", indexes=("entries",))
-    tenant.hold(claimed_at="2026-11-22T12:00:00Z")
+    tenant.hold(claimed=(f"index/{ENTRIES}",))
     assert await tenant.look() == Conflict("index", ENTRIES, "it bears no stamp")
     assert await tenant.removal() == ()
     assert (await inventory(admin), await admin.count_tasks(ENTRIES)) == (before, tasks)
@@ -567,6 +567,51 @@ async def test_a_crash_after_any_step_leads_to_the_same_end(
         await prepare(engine)
         await journey(Tenant(engine, "acme"), crash_after, 1)
         assert await inventory(admin) == end
+
+
+STEPS_OF_ONE_MORE = 5
+"""Create, stamp, configure; then the key is made anew with a wider scope."""
+
+
+@pytest.mark.parametrize("done", range(STEPS_OF_ONE_MORE + 1))
+async def test_an_index_that_leaves_the_spec_while_it_is_made_is_neither_made_nor_lost_nor_left_behind(
+    server: Server, engine: MeilisearchEngine, admin: Client, done: int
+) -> None:
+    before = await inventory(admin)
+    tenant = await ready(engine)
+    tenant.ask_for("entries", "datasets", "notes")
+    assert len(await tenant.steps()) == STEPS_OF_ONE_MORE
+    await tenant.begin(done)
+    if done == STEPS_OF_ONE_MORE:
+        async with Client(server, key(tenant)) as client:
+            await client.add(NOTES, id="wanted")
+
+    tenant.ask_for("entries", "datasets")
+    await tenant.settle()
+    assert (NOTES in await admin.indexes()) is (done > 0)
+    assert (f"index/{NOTES}" in tenant.request.holding.provisioned) is (done > 0)
+    assert (await engine.survey())[tenant.request.stamp.uid] == engine.fingerprint(tenant.request)
+    if done == STEPS_OF_ONE_MORE:
+        assert (await admin.ask("GET", f"/indexes/{NOTES}/documents/wanted")).status == 200
+    await tenant.erase()
+    assert await inventory(admin) == before
+
+
+async def test_an_index_that_comes_late_out_of_the_queue_is_found_after_it_left_the_spec(
+    engine: MeilisearchEngine, admin: Client
+) -> None:
+    before = await inventory(admin)
+    tenant = await ready(engine)
+    tenant.ask_for("entries", "datasets", "notes")
+    create = (await tenant.steps())[0]
+    assert isinstance(create, CreateIndex)
+    tenant.ask_for("entries", "datasets")
+    assert await tenant.steps() == ()
+    await engine.act(create)
+    await tenant.settle()
+    assert f"index/{NOTES}" in tenant.request.holding.provisioned
+    await tenant.erase()
+    assert await inventory(admin) == before
 
 
 @pytest.mark.parametrize("journey", [created, rotated, erased])

@@ -88,6 +88,22 @@ async def test_a_name_that_is_not_free_is_not_claimed() -> None:
     assert found.holding.claimed_at == ""
 
 
+class Shelf(MemoryEngine):
+    """Gives what the spec lists, each claimed by its name."""
+
+    def decide(self, request: Request, seen: Any) -> Decision:  # noqa: ARG002 - contract
+        listed = {f"index/{name}" for name in request.names.indexes}
+        free = listed.difference(request.holding.claimed, request.holding.provisioned)
+        return ClaimFirst(frozenset(free)) if free else Do((), frozenset({"index/acme_entries"}))
+
+
+async def test_names_that_are_claimed_one_by_one_stay_claimed_until_what_bears_them_is_complete() -> None:
+    holding = gen.holding(claimed=("index/acme_former",), provisioned=())
+    found = await converged(Shelf(), holding=holding)
+    assert (found.holding.claimed_at, found.holding.provisioned) == (AT, ("index/acme_entries",))
+    assert found.holding.claimed == ("index/acme_datasets", "index/acme_former")
+
+
 async def test_everything_is_made_and_read_back() -> None:
     engine = MemoryEngine()
     found = await converged(engine)

@@ -8,6 +8,7 @@ import pytest
 
 from bulkhead.api import labels
 from bulkhead.api.record import EngineName, Record
+from bulkhead.engines.errors import Refused
 from bulkhead.kube.errors import AlreadyExists
 from bulkhead.kube.resources import DATA_CLUSTERS
 from bulkhead.reconcile import data_cluster
@@ -107,3 +108,14 @@ async def test_a_paused_data_cluster_waits_for_nothing_but_its_watch() -> None:
     )
     assert await data_cluster.reconcile("acme", desk.deps) == DONE
     assert [each["reason"] for each in as_stored(desk)["status"]["conditions"] if each["type"] == "Ready"] == ["Paused"]
+
+
+async def test_what_is_to_be_made_anew_stays_claimed_until_it_is(desk: Desk, gated: Gated) -> None:
+    gated.engine.databases.clear()
+    gated.engine.fails, gated.engine.fails_at = Refused("the disk is full"), "Create"
+    await desk.kube.merge_patch(DATA_CLUSTERS, "acme", {"metadata": {"annotations": {labels.RECREATE: "postgres"}}})
+    await look_closely(desk)
+    opened = await desk.deps.records.load(Record, "u-dc-acme")
+    assert opened is not None
+    held = opened.record.holding(EngineName.POSTGRES)
+    assert (held.claimed, held.provisioned) == (("database",), ())

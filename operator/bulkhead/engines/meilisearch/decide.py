@@ -46,7 +46,8 @@ FILTERABLE = ("dataset", "document")
 """What a Data API filters on, the same as in the vector engine. Any search key can learn these names of any index
 (`federation.facetsByIndex`), so they say nothing of a customer."""
 SORTABLE = ("created",)
-_PROVISIONED = "index/"
+_INDEX = "index/"
+"""What their names begin with in a `Holding`."""
 
 
 # -- one tenant --------------------------------------------------------------------------------------------------------
@@ -60,10 +61,24 @@ class Wanted:
     access: Access
     indexes: tuple[str, ...]
     """Those of its names and those once made, sorted: an index that left the spec still holds its data."""
-    keys: tuple[Key, ...]
+    begun: tuple[str, ...]
+    """Those that left the spec before they were complete, sorted: not made any more, but what is there of them is ours
+    and may hold data, as a crash can come after the key was given and before that is remembered."""
+    generations: tuple[int, ...]
+    """Of the keys that shall open; none where access is cut."""
     server: str
-    claimed: bool
+    claimed: frozenset[str]
+    """Names that were free when we came, those of `provisioned` too."""
     provisioned: frozenset[str]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All that may be ours."""
+        return (*self.indexes, *self.begun)
+
+    def keys(self, indexes: tuple[str, ...]) -> tuple[Key, ...]:
+        """The keys that shall open, to these indexes."""
+        return tuple(tenant_key(self.stamp, generation, indexes) for generation in self.generations if indexes)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,21 +118,23 @@ class Seen:
 
 def wanted_of(request: Request) -> Wanted:
     """What `request` asks of this engine."""
-    holding = request.holding
-    provisioned = frozenset(
-        name.removeprefix(_PROVISIONED) for name in holding.provisioned if name.startswith(_PROVISIONED)
-    )
-    indexes = tuple(sorted({*request.names.indexes, *provisioned}))
-    keyed = indexes and request.access is Access.OPEN
+    holding, keyed = request.holding, request.access is Access.OPEN
+    provisioned, claimed = _indexes_in(holding.provisioned), _indexes_in(holding.claimed)
+    indexes = {*request.names.indexes, *provisioned}
     return Wanted(
         stamp=request.stamp,
         access=request.access,
-        indexes=indexes,
-        keys=tuple(tenant_key(request.stamp, c.generation, indexes) for c in holding.credentials) if keyed else (),
+        indexes=tuple(sorted(indexes)),
+        begun=tuple(sorted(claimed - indexes)),
+        generations=tuple(credential.generation for credential in holding.credentials) if keyed else (),
         server=holding.server,
-        claimed=bool(holding.claimed_at),
+        claimed=claimed | provisioned,
         provisioned=provisioned,
     )
+
+
+def _indexes_in(objects: Iterable[str]) -> frozenset[str]:
+    return frozenset(name.removeprefix(_INDEX) for name in objects if name.startswith(_INDEX))
 
 
 def decide(wanted: Wanted, seen: Seen) -> Decision:
@@ -128,9 +145,10 @@ def decide(wanted: Wanted, seen: Seen) -> Decision:
         return Do(_revocation(seen))
     if problem := _problem(wanted, seen):
         return problem
+    kept = tuple(sorted((*wanted.indexes, *(name for name in wanted.begun if _ours(wanted, seen, name)))))
     return Do(
-        (*_index_steps(wanted, seen), *_key_steps(wanted, seen)),
-        provisions=frozenset(f"{_PROVISIONED}{name}" for name in wanted.indexes),
+        (*_index_steps(wanted.stamp, kept, seen), *_key_steps(wanted.keys(kept), seen)),
+        provisions=frozenset(f"{_INDEX}{name}" for name in kept),
     )
 
 
@@ -158,7 +176,7 @@ def decide_removal(wanted: Wanted, seen: Seen) -> Do | EngineChanged:
 
 def removable(wanted: Wanted, seen: Seen) -> tuple[str, ...]:
     """The names that are ours to erase, with what stands, waits or is remembered under them."""
-    return tuple(name for name in wanted.indexes if _removable(wanted, seen, name))
+    return tuple(name for name in wanted.names if _removable(wanted, seen, name))
 
 
 def _changed(remembered: str, found: str) -> EngineChanged | None:
@@ -168,11 +186,12 @@ def _changed(remembered: str, found: str) -> EngineChanged | None:
 def _problem(wanted: Wanted, seen: Seen) -> Decision | None:
     """The gravest of all indexes: what is somebody else's, then what is lost, then what lacks a claim."""
     problems = [problem for name in wanted.indexes if (problem := _index_problem(wanted, seen, name))]
-    for kind in (Conflict, DataMissing, ClaimFirst):
+    for kind in (Conflict, DataMissing):
         for problem in problems:
             if isinstance(problem, kind):
                 return problem
-    return None
+    free = [problem.names for problem in problems if isinstance(problem, ClaimFirst)]
+    return ClaimFirst(frozenset().union(*free)) if free else None
 
 
 def _index_problem(wanted: Wanted, seen: Seen, name: str) -> Decision | None:
@@ -181,7 +200,7 @@ def _index_problem(wanted: Wanted, seen: Seen, name: str) -> Decision | None:
         return Conflict("index", name, owner_of(owner.mark))
     if index is None:
         return _absence(wanted, name)
-    if stamped(index, owner) or _left_behind(wanted, name, index):
+    if _ours(wanted, seen, name):
         return None
     if index.empty and name in wanted.provisioned:  # ours was stamped: this one was put in its place
         return DataMissing("index", name)
@@ -191,7 +210,7 @@ def _index_problem(wanted: Wanted, seen: Seen, name: str) -> Decision | None:
 def _absence(wanted: Wanted, name: str) -> Decision | None:
     if name in wanted.provisioned:
         return DataMissing("index", name)
-    return None if wanted.claimed else ClaimFirst()
+    return None if name in wanted.claimed else ClaimFirst(frozenset({f"{_INDEX}{name}"}))
 
 
 def stamped(index: SeenIndex, owner: Owner | None) -> bool:
@@ -201,38 +220,45 @@ def stamped(index: SeenIndex, owner: Owner | None) -> bool:
 
 def _left_behind(wanted: Wanted, name: str, index: SeenIndex) -> bool:
     """Whether it can be what a crash of ours left without a stamp: claimed, never finished, as we make them, empty."""
-    return wanted.claimed and name not in wanted.provisioned and index.empty and index.primary_key == PRIMARY_KEY
+    unfinished = name in wanted.claimed and name not in wanted.provisioned
+    return unfinished and index.empty and index.primary_key == PRIMARY_KEY
 
 
-def _removable(wanted: Wanted, seen: Seen, name: str) -> bool:
+def _ours(wanted: Wanted, seen: Seen, name: str) -> bool:
+    """Whether there is an index of this name, and it is ours."""
     index, owner = seen.indexes.get(name), seen.owners.get(name)
-    if owner is not None and owner.mark != str(wanted.stamp):
+    if index is None or (owner is not None and owner.mark != str(wanted.stamp)):
         return False
-    if index is None:
-        return owner is not None or wanted.claimed
     return stamped(index, owner) or _left_behind(wanted, name, index)
 
 
-def _index_steps(wanted: Wanted, seen: Seen) -> tuple[MeilisearchStep, ...]:
+def _removable(wanted: Wanted, seen: Seen, name: str) -> bool:
+    if name in seen.indexes:
+        return _ours(wanted, seen, name)
+    owner = seen.owners.get(name)
+    return name in wanted.claimed if owner is None else owner.mark == str(wanted.stamp)
+
+
+def _index_steps(stamp: Stamp, names: tuple[str, ...], seen: Seen) -> tuple[MeilisearchStep, ...]:
     """Stamped before anything else is done with them, and all in one call."""
-    absent = tuple(name for name in wanted.indexes if name not in seen.indexes)
+    absent = tuple(name for name in names if name not in seen.indexes)
     unstamped = tuple(
-        name for name in wanted.indexes if name in absent or not stamped(seen.indexes[name], seen.owners.get(name))
+        name for name in names if name in absent or not stamped(seen.indexes[name], seen.owners.get(name))
     )
-    unconfigured = tuple(name for name in wanted.indexes if name in absent or not seen.indexes[name].configured)
+    unconfigured = tuple(name for name in names if name in absent or not seen.indexes[name].configured)
     return (
         *(CreateIndex(name) for name in absent),
-        *((StampIndexes(wanted.stamp, unstamped),) if unstamped else ()),
+        *((StampIndexes(stamp, unstamped),) if unstamped else ()),
         *(ConfigureIndex(name) for name in unconfigured),
     )
 
 
-def _key_steps(wanted: Wanted, seen: Seen) -> tuple[MeilisearchStep, ...]:
+def _key_steps(keys: tuple[Key, ...], seen: Seen) -> tuple[MeilisearchStep, ...]:
     """Last of all, so that access opens only when everything behind it is in place. The scope of a key can not be
     changed: one that differs is made anew under the same uid, and keeps its value."""
     return (
-        *(DeleteKey(key.uid) for key in seen.keys if key not in wanted.keys),
-        *(CreateKey(key) for key in wanted.keys if key not in seen.keys),
+        *(DeleteKey(key.uid) for key in seen.keys if key not in keys),
+        *(CreateKey(key) for key in keys if key not in seen.keys),
     )
 
 

@@ -94,7 +94,7 @@ class MeilisearchEngine:
     async def observe(self, request: Request) -> Seen:
         wanted = rules.wanted_of(request)
         (marker, owners), indexes, keys = await asyncio.gather(
-            self._api.register(wanted.indexes), self._indexes(wanted.indexes), self._keys(request)
+            self._api.register(wanted.names), self._indexes(wanted.names), self._keys(request)
         )
         if not (marker or request.holding.server) and request.access is Access.OPEN:
             raise Unavailable("while looking at Meilisearch: it is not prepared yet; its DataPlane does that first")
@@ -152,7 +152,7 @@ class MeilisearchEngine:
     # -- all tenants ---------------------------------------------------------------------------------------------------
     def fingerprint(self, request: Request) -> str:
         wanted = rules.wanted_of(request)
-        return rules.digest(wanted.indexes, wanted.keys)
+        return rules.digest(wanted.indexes, wanted.keys(wanted.indexes))
 
     async def survey(self) -> Mapping[str, str]:
         created = {index.uid: index.created_at async for index in self._api.indexes()}

@@ -33,13 +33,14 @@ def credential(generation: int = 1) -> Credential:
 def holding(
     *,
     server: str = IDENTITY,
-    claimed: bool = True,
+    claimed: tuple[str, ...] = PROVISIONED,
     provisioned: tuple[str, ...] = (),
     generations: tuple[int, ...] = (1,),
 ) -> Holding:
     return Holding(
         server=server,
-        claimed_at="2026-11-22T12:00:00Z" if claimed else "",
+        claimed_at="2026-11-22T12:00:00Z",
+        claimed=tuple(name for name in claimed if name not in provisioned),
         provisioned=provisioned,
         credentials=tuple(credential(generation) for generation in generations),
     )

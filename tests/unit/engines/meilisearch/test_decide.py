@@ -29,6 +29,9 @@ from tests.unit.engines.meilisearch import gen
 
 COMPLETE = frozenset(gen.PROVISIONED)
 DATASETS, ENTRIES = gen.INDEXES
+NOTES, NOTES_OBJECT = "acme_notes", "index/acme_notes"
+BEGUN = gen.holding(claimed=(NOTES_OBJECT,), provisioned=gen.PROVISIONED)
+WIDER = gen.key(indexes=(*gen.INDEXES, NOTES))
 V = TypeVar("V")
 CUT = gen.request(access=Access.CUT)
 
@@ -76,7 +79,12 @@ def test_a_data_cluster_without_indexes_asks_for_nothing_and_gets_no_key() -> No
 
 
 def test_nothing_is_created_before_the_names_are_claimed() -> None:
-    assert decide(gen.request(held=gen.holding(claimed=False)), gen.seen()) == ClaimFirst()
+    assert decide(gen.request(held=gen.holding(claimed=())), gen.seen()) == ClaimFirst(COMPLETE)
+
+
+def test_a_claim_is_one_of_names_and_not_of_those_that_come_later() -> None:
+    request = gen.request(indexes=("entries", "datasets", "notes"))
+    assert decide(request, gen.seen()) == ClaimFirst(frozenset({NOTES_OBJECT}))
 
 
 def test_another_server_behind_the_address_gets_no_writes() -> None:
@@ -107,7 +115,7 @@ def test_a_full_unstamped_index_is_a_conflict() -> None:
 
 def test_an_empty_unstamped_index_before_our_claim_is_a_conflict() -> None:
     seen = gen.seen({ENTRIES: gen.index(empty=True)})
-    assert isinstance(decide(gen.request(held=gen.holding(claimed=False)), seen), Conflict)
+    assert isinstance(decide(gen.request(held=gen.holding(claimed=())), seen), Conflict)
 
 
 def test_an_empty_index_with_another_primary_key_was_not_left_by_us() -> None:
@@ -141,7 +149,7 @@ def test_an_empty_one_in_the_place_of_a_provisioned_index_does_not_hide_the_loss
 
 
 def test_a_conflict_weighs_more_than_a_loss_and_a_loss_more_than_a_missing_claim() -> None:
-    held = gen.holding(claimed=False, provisioned=(f"index/{ENTRIES}",))
+    held = gen.holding(claimed=(), provisioned=(f"index/{ENTRIES}",))
     foreign = gen.seen({DATASETS: gen.index()})
     assert decide(gen.request(held=held), foreign) == Conflict("index", DATASETS, "it bears no stamp")
     assert decide(gen.request(held=held), gen.seen()) == DataMissing("index", ENTRIES)
@@ -153,18 +161,79 @@ def test_an_index_that_left_the_spec_keeps_its_data_and_its_place_in_the_key() -
 
 
 def test_an_index_that_came_to_the_spec_is_made_and_put_into_the_key() -> None:
-    request = gen.request(indexes=("entries", "datasets", "notes"), held=gen.holding(provisioned=gen.PROVISIONED))
-    wider = gen.key(indexes=(*gen.INDEXES, "acme_notes"))
+    request = gen.request(indexes=("entries", "datasets", "notes"), held=BEGUN)
     assert decide(request, gen.in_place()) == Do(
         (
-            CreateIndex("acme_notes"),
-            StampIndexes(gen.stamp(), ("acme_notes",)),
-            ConfigureIndex("acme_notes"),
+            CreateIndex(NOTES),
+            StampIndexes(gen.stamp(), (NOTES,)),
+            ConfigureIndex(NOTES),
             DeleteKey(gen.key().uid),
-            CreateKey(wider),
+            CreateKey(WIDER),
         ),
-        provisions=COMPLETE | {"index/acme_notes"},
+        provisions=COMPLETE | {NOTES_OBJECT},
     )
+
+
+# -- an index that left the spec before it was complete ----------------------------------------------------------------
+
+
+def with_notes(index: SeenIndex | None, owner: Owner | None = None, *keys: Key) -> Seen:
+    """Everything that the spec asks for, and what there is under the name of an index that it asks for no more."""
+    whole = gen.in_place(*keys)
+    indexes = whole.indexes if index is None else {**whole.indexes, NOTES: index}
+    owners = whole.owners if owner is None else {**whole.owners, NOTES: owner}
+    return replace(whole, indexes=indexes, owners=owners)
+
+
+def test_one_that_was_not_made_yet_is_not_made_any_more() -> None:
+    assert decide(gen.request(held=BEGUN), gen.in_place()) == Do((), provisions=COMPLETE)
+
+
+def test_one_that_a_crash_left_unstamped_is_finished_and_lives_on_like_any_that_left_the_spec() -> None:
+    left = gen.index(empty=True, configured=False)
+    assert decide(gen.request(held=BEGUN), with_notes(left)) == Do(
+        (
+            StampIndexes(gen.stamp(), (NOTES,)),
+            ConfigureIndex(NOTES),
+            DeleteKey(gen.key().uid),
+            CreateKey(WIDER),
+        ),
+        provisions=COMPLETE | {NOTES_OBJECT},
+    )
+
+
+def test_one_that_may_hold_data_by_now_is_kept() -> None:
+    """The crash came after its key was given and before that was remembered."""
+    seen = with_notes(gen.index(), gen.owner(), WIDER)
+    assert decide(gen.request(held=BEGUN), seen) == Do((), provisions=COMPLETE | {NOTES_OBJECT})
+
+
+@pytest.mark.parametrize(
+    ("index", "owner"),
+    [
+        (gen.index(), None),
+        (gen.index(empty=True, primary_key=None), None),
+        (gen.index(created_at="2027-01-01T00:00:00Z"), gen.owner()),
+        (gen.index(empty=True), gen.owner(str(gen.stamp(uid="other")))),
+        (None, gen.owner()),
+    ],
+    ids=["full", "another key", "made anew and filled", "of another", "gone"],
+)
+def test_what_somebody_else_put_under_its_name_is_no_conflict_because_nobody_asks_for_it(
+    index: SeenIndex | None, owner: Owner | None
+) -> None:
+    assert decide(gen.request(held=BEGUN), with_notes(index, owner)) == Do((), provisions=COMPLETE)
+
+
+@pytest.mark.parametrize(
+    ("index", "owner"), [(gen.index(empty=True), None), (gen.index(), gen.owner()), (None, gen.owner()), (None, None)]
+)
+def test_removal_takes_what_there_is_of_it_and_what_still_waits(index: SeenIndex | None, owner: Owner | None) -> None:
+    seen = replace(with_notes(index, owner), waiting_tasks=1, tasks=1)
+    steps = steps_of(removal(gen.request(access=Access.CUT, held=BEGUN), seen))
+    assert (DeleteIndex(NOTES) in steps) is (index is not None)
+    assert CancelTasks((*gen.INDEXES, NOTES)) in steps
+    assert (ReleaseIndexes((*gen.INDEXES, NOTES)) in steps) is (owner is not None)
 
 
 def test_settings_that_somebody_changed_are_put_back() -> None:
@@ -209,7 +278,7 @@ def test_a_cut_deletes_every_key_and_leaves_the_data() -> None:
 
 def test_a_cut_that_is_done_or_was_never_needed_asks_for_nothing() -> None:
     assert decide(CUT, replace(gen.in_place(), keys=())) == Do(())
-    never = gen.request(access=Access.CUT, held=gen.holding(server="", claimed=False))
+    never = gen.request(access=Access.CUT, held=gen.holding(server="", claimed=()))
     assert decide(never, gen.seen(server="")) == Do(())
 
 
@@ -245,7 +314,7 @@ def test_removal_needs_what_is_seen_with_access_cut() -> None:
 @pytest.mark.parametrize("mark", [str(gen.stamp(uid="other")), str(gen.stamp(installation="elsewhere")), "x", None])
 def test_removal_passes_over_what_is_not_ours(mark: str | None) -> None:
     foreign = gen.seen({ENTRIES: gen.index()}, {ENTRIES: gen.owner(mark)} if mark else {}, tasks=3)
-    request = gen.request(access=Access.CUT, held=gen.holding(claimed=False))
+    request = gen.request(access=Access.CUT, held=gen.holding(claimed=()))
     assert removal(request, foreign) == Do(())
 
 
