@@ -205,15 +205,20 @@ class Operator:
             self._queue.add,
             lambda plane: self._queue.add_after(plane, PLANE_DELAY_SECONDS),
         )
+        records = Records(
+            kube,
+            settings.namespace,
+            on_write=self._record_written,
+            on_remove=dispatcher.record_removed,
+            newest=self._view.secret_version,
+        )
         self._reconciler = Reconciler(
             Deps(
                 installation=installation,
                 namespace=settings.namespace,
                 view=self._view,
                 kube=kube,
-                records=Records(
-                    kube, settings.namespace, on_write=self._record_written, on_remove=dispatcher.record_removed
-                ),
+                records=records,
                 planes=self._planes,
                 mutations=mutations,
                 clock=seams.clock,
@@ -224,7 +229,11 @@ class Operator:
             )
         )
         self._drift = DriftScan(
-            self._view, self._planes, self._reconciler.suspect, cycles_per_sweep=settings.sweep_cycles
+            self._view,
+            self._planes,
+            self._reconciler.suspect,
+            records.read_ahead,
+            cycles_per_sweep=settings.sweep_cycles,
         )
         self._own_kinds = _own_kinds(kube, access, self._view, dispatcher)
         self._streams = _streams(kube, settings.namespace, dispatcher)

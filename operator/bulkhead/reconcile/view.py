@@ -130,7 +130,12 @@ class View:
 
     def has_record(self, uid: str) -> bool:
         """Whether a DataCluster has a record, readable or not."""
-        return self._children.get(SECRETS, record_name(uid), self._namespace) is not None
+        return bool(self.secret_version(record_name(uid)))
+
+    def secret_version(self, name: str) -> str:
+        """Version of a Secret of the operator's own namespace; empty where there is none."""
+        found = self._children.get(SECRETS, name, self._namespace)
+        return found.resource_version if found is not None else ""
 
     def outlines(self) -> Iterator[Outline]:
         """Of every record, those of retained data too."""

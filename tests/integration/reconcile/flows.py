@@ -25,7 +25,9 @@ def reconciler(kube: KubeClient, mutations: Mutations, view: View) -> Reconciler
             namespace=NAMESPACE,
             view=view,
             kube=kube,
-            records=Records(kube, NAMESPACE, on_write=lambda _: None, on_remove=lambda _: None),
+            records=Records(
+                kube, NAMESPACE, on_write=lambda _: None, on_remove=lambda _: None, newest=view.secret_version
+            ),
             planes=Planes(no_engine),
             mutations=mutations,
             clock=lambda: gen.NOW,

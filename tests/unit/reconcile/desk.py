@@ -42,6 +42,7 @@ class Desk:
                 gen.NAMESPACE,
                 on_write=lambda secret: view.put_child(SECRETS, secret),
                 on_remove=lambda _: None,
+                newest=view.secret_version,
             ),
             planes=Planes(no_engine),
             mutations=Mutations(lambda *_: None, lambda: True),

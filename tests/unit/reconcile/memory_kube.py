@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+import re
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, Literal
 
@@ -41,6 +42,14 @@ class MemoryKube(KubeClient):
 
     async def get_metadata(self, resource: Resource, name: str, namespace: str | None = None) -> Json:
         return {"metadata": (await self.get(resource, name, namespace))["metadata"]}
+
+    async def list(
+        self, resource: Resource, namespace: str | None = None, *, label_selector: str = ""
+    ) -> AsyncIterator[Json]:
+        for (kind, place, _), content in tuple(self.objects.items()):
+            found = content["metadata"].get("labels", {})
+            if kind == resource and namespace in (None, place) and _selected(label_selector, found):
+                yield copy.deepcopy(content)
 
     async def list_metadata(
         self,
@@ -122,6 +131,12 @@ class MemoryKube(KubeClient):
         kept["metadata"]["resourceVersion"] = str(next(self._versions))
         self.objects[_place(resource, kept)] = kept
         return copy.deepcopy(kept)
+
+
+def _selected(selector: str, labels: Mapping[str, str]) -> bool:
+    """Whether labels fit a selector of `key=value` and `key in (a,b)`."""
+    terms = re.findall(r"([^\s,=]+)(?:=([^,]*)| in \(([^)]*)\))", selector)
+    return all(labels.get(key) in (value, *listed.split(",")) for key, value, listed in terms)
 
 
 def _place(resource: Resource, content: Json) -> Place:

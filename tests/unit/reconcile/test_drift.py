@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -11,6 +11,7 @@ from bulkhead.api.conditions import Reason
 from bulkhead.api.data_cluster import DataCluster
 from bulkhead.api.record import EngineName, Outline, Record
 from bulkhead.engines.errors import EngineError, Refused, Unavailable
+from bulkhead.kube.errors import Forbidden
 from bulkhead.reconcile import key
 from bulkhead.reconcile.drift import DriftScan, differing
 from bulkhead.reconcile.key import Key
@@ -56,6 +57,10 @@ def test_what_nobody_remembers_is_nobodys_difference() -> None:
     assert slugs({"u-stranger": "x", "u-dc-acme": "print-1"}, gen.outline()) == []
 
 
+async def nothing_read_ahead(_: Sequence[str]) -> None:
+    """Every look reads its own record."""
+
+
 # -- surveys -----------------------------------------------------------------------------------------------------------
 class Scan:
     """A scan of the plane `default` with one engine."""
@@ -64,7 +69,9 @@ class Scan:
         self.suspects: list[Key] = []
         self.gated = gated
         self.planes = Planes(no_engine)
-        self.scan = DriftScan(view, self.planes, self.suspects.append, cycles_per_sweep=cycles_per_sweep)
+        self.scan = DriftScan(
+            view, self.planes, self.suspects.append, nothing_read_ahead, cycles_per_sweep=cycles_per_sweep
+        )
 
     async def cycle(self, engine: OpenEngine | Verdict | None = None) -> list[Key]:
         """Suspects of one more cycle, those of the sweep left out."""
@@ -202,7 +209,8 @@ async def test_an_engine_that_is_not_in_use_is_not_surveyed() -> None:
 # -- the sweep ---------------------------------------------------------------------------------------------------------
 def sweeping(view: View, cycles: int) -> tuple[DriftScan, list[Key]]:
     suspects: list[Key] = []
-    return DriftScan(view, Planes(no_engine), suspects.append, cycles_per_sweep=cycles), suspects
+    scan = DriftScan(view, Planes(no_engine), suspects.append, nothing_read_ahead, cycles_per_sweep=cycles)
+    return scan, suspects
 
 
 def everybody(view: View) -> set[Key]:
@@ -222,6 +230,30 @@ async def test_a_cycle_looks_at_its_share_alone() -> None:
     scan, suspects = sweeping(gen.world(*(gen.cluster(f"c{n}") for n in range(99))), 10)
     await scan.cycle()
     assert len(suspects) == 10
+
+
+async def test_records_of_a_cycle_are_read_ahead_together_before_anybody_is_looked_at() -> None:
+    events: list[object] = []
+
+    async def read(uids: Sequence[str]) -> None:
+        events.append(sorted(uids))
+
+    view = gen.world(gen.cluster("a"), gen.cluster("b"))
+    await DriftScan(view, Planes(no_engine), events.append, read, cycles_per_sweep=1).cycle()
+    assert events[0] == ["u-dc-a", "u-dc-b"]
+    assert {str(each) for each in events[1:]} == {
+        str(each) for each in (key.data_plane("default"), key.data_cluster("a"), key.data_cluster("b"))
+    }
+
+
+async def test_a_sweep_goes_on_where_records_can_not_be_read_ahead() -> None:
+    async def refuse(_: Sequence[str]) -> None:
+        raise Forbidden("not by this role")
+
+    suspects: list[Key] = []
+    scan = DriftScan(gen.world(gen.cluster()), Planes(no_engine), suspects.append, refuse, cycles_per_sweep=1)
+    await scan.cycle()
+    assert key.data_cluster("acme") in suspects
 
 
 async def test_a_sweep_begins_again() -> None:

@@ -11,7 +11,7 @@ import pytest
 from bulkhead.api import labels
 from bulkhead.api.record import EngineName, PlaneRecord, Record
 from bulkhead.kube.errors import AlreadyExists, Conflict
-from bulkhead.kube.resources import SECRETS
+from bulkhead.kube.resources import SECRETS, Resource
 from bulkhead.reconcile.records import OpenRecord, Records, outline_in
 from tests.unit.reconcile import gen
 from tests.unit.reconcile.memory_kube import MemoryKube
@@ -19,11 +19,21 @@ from tests.unit.reconcile.memory_kube import MemoryKube
 NAME = "record-u-dc-acme"
 
 
+class CountingKube(MemoryKube):
+    """Counts single reads."""
+
+    reads = 0
+
+    async def get(self, resource: Resource, name: str, namespace: str | None = None) -> dict[str, Any]:
+        self.reads += 1
+        return await super().get(resource, name, namespace)
+
+
 class Shelf:
     """Records over an API server in memory."""
 
     def __init__(self) -> None:
-        self.kube = MemoryKube()
+        self.kube = CountingKube()
         self.told: list[str] = []
         self.removed: list[str] = []
         self.records = Records(
@@ -31,10 +41,15 @@ class Shelf:
             gen.NAMESPACE,
             on_write=lambda secret: self.told.append(_name(secret)),
             on_remove=self.removed.append,
+            newest=self.version,
         )
 
     def secret(self, name: str = NAME) -> Any:
         return self.kube.stored(SECRETS, name, gen.NAMESPACE)
+
+    def version(self, name: str) -> str:
+        secret = self.secret(name)
+        return secret["metadata"]["resourceVersion"] if secret else ""
 
     async def saved(self, record: Record | None = None, *, settled: str = "") -> OpenRecord[Record]:
         opened = self.records.draft(record or gen.record())
@@ -226,3 +241,59 @@ def test_an_outline_tells_the_first_renewal() -> None:
 
 def test_no_secret_stands_in_an_outline() -> None:
     assert gen.PASSWORD.encode() not in msgspec.json.encode(gen.outline())
+
+
+# -- read ahead --------------------------------------------------------------------------------------------------------
+async def test_a_record_that_was_read_ahead_is_loaded_without_asking_once() -> None:
+    shelf = Shelf()
+    await shelf.saved()
+    await shelf.records.read_ahead(["u-dc-acme", "u-dc-globex"])
+    assert ((await shelf.loaded()).record, shelf.kube.reads) == (gen.record(), 0)
+    assert ((await shelf.loaded()).record, shelf.kube.reads) == (gen.record(), 1)
+
+
+async def test_a_record_that_was_read_ahead_can_be_changed() -> None:
+    shelf = Shelf()
+    await shelf.saved()
+    await shelf.records.read_ahead(["u-dc-acme"])
+    opened = await shelf.loaded()
+    opened.record = gen.record(retained_at="2026-01-01T00:00:00Z")
+    await opened.save()
+    assert (await shelf.loaded()).record.retained_at == "2026-01-01T00:00:00Z"
+
+
+async def test_a_record_that_was_written_since_it_was_read_ahead_is_read_again() -> None:
+    shelf = Shelf()
+    opened = await shelf.saved()
+    await shelf.records.read_ahead(["u-dc-acme"])
+    opened.record = gen.record(retained_at="2026-01-01T00:00:00Z")
+    await opened.save()
+    assert (await shelf.loaded()).record.retained_at == "2026-01-01T00:00:00Z"
+
+
+async def test_a_record_that_went_since_it_was_read_ahead_is_none() -> None:
+    shelf = Shelf()
+    opened = await shelf.saved()
+    await shelf.records.read_ahead(["u-dc-acme"])
+    await opened.remove()
+    assert await shelf.records.load(Record, "u-dc-acme") is None
+
+
+async def test_what_was_read_ahead_is_forgotten_at_the_next_time() -> None:
+    shelf = Shelf()
+    await shelf.saved()
+    await shelf.records.read_ahead(["u-dc-acme"])
+    await shelf.records.read_ahead([])
+    await shelf.loaded()
+    assert shelf.kube.reads == 1
+
+
+async def test_as_many_records_as_there_are_can_be_read_ahead() -> None:
+    shelf = Shelf()
+    slugs = [f"t{number}" for number in range(250)]
+    for slug in slugs:
+        await shelf.saved(gen.record(slug))
+    await shelf.records.read_ahead([f"u-dc-{slug}" for slug in slugs])
+    for slug in slugs:
+        assert await shelf.records.load(Record, f"u-dc-{slug}") is not None
+    assert shelf.kube.reads == 0
