@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import Enum
 from itertools import islice
 from typing import Any
@@ -19,6 +19,7 @@ from minio.error import S3Error
 from bulkhead.api.ownership import Stamp
 from bulkhead.api.sensitive import Sensitive
 from bulkhead.engines.minio import policy
+from bulkhead.engines.minio.envelope import Envelope
 from bulkhead.engines.minio.errors import Tolerated, code_of
 from bulkhead.engines.minio.state import Policy, Upload, User
 
@@ -37,6 +38,7 @@ _FORCE = {"x-minio-force-delete": "true"}
 
 
 class _AdminPath(Enum):
+    ADD_USER = "add-user"
     REVOKE_TOKENS = "revoke-tokens/builtin"
 
 
@@ -68,10 +70,18 @@ class _Quota(msgspec.Struct, frozen=True):
 
 
 class _Admin(MinioAdmin):
-    """The admin client, with the one call that it lacks."""
+    """The admin client, with the one call that it lacks, and one without a new key each time."""
 
     def __del__(self) -> None:
         """The library would clear the pool here, which other clients use."""
+
+    def add_user(self, access_key: str, sealed: bytes) -> None:
+        self._url_open(
+            method="PUT",
+            command=_AdminPath.ADD_USER,  # type: ignore[arg-type]  # only its value is used
+            query_params={"accessKey": access_key},
+            body=sealed,
+        )
 
     def revoke_sessions(self, access_key: str) -> None:
         self._url_open(
@@ -105,15 +115,22 @@ class Api:
     """One server, spoken to as its administrator."""
 
     def __init__(
-        self, authority: str, region: str, tls: ssl.SSLContext | None, access_key: Sensitive, secret_key: Sensitive
+        self,
+        authority: str,
+        region: str,
+        tls: ssl.SSLContext | None,
+        access_key: Sensitive,
+        secret_key: Sensitive,
+        randomness: Callable[[int], bytes],
     ) -> None:
-        """`authority`: host and port; `tls`: None for an unencrypted connection. Raises ValueError where the libraries
-        can not use one of these."""
+        """`authority`: host and port; `tls`: None for an unencrypted connection; `randomness`: so many random bytes.
+        Raises ValueError where the libraries can not use one of these."""
         timeout = urllib3.Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS)
         # No retries: the library's own wait up to a minute, and the caller knows better when to try again.
         self._pool = urllib3.PoolManager(maxsize=POOL_SIZE, timeout=timeout, retries=False, ssl_context=tls)
         self._authority, self._region, self._secure = authority, region, tls is not None
         self._objects = self._client(access_key.reveal(), secret_key.reveal())
+        self._envelope = Envelope(secret_key, randomness)
         self._admin = _Admin(
             endpoint=authority,
             credentials=StaticProvider(access_key.reveal(), secret_key.reveal()),
@@ -239,8 +256,9 @@ class Api:
         self._admin.policy_add(name, policy=json.loads(document))
 
     def create_user(self, access_key: str, secret_key: Sensitive) -> None:
-        """Encrypts the body, which takes 64 MiB for a moment."""
-        self._admin.user_add(access_key, secret_key.reveal())
+        """Encrypts the body, which takes 64 MiB for a moment now and then; for one thread at a time."""
+        body = msgspec.json.encode({"status": "enabled", "secretKey": secret_key.reveal()})
+        self._admin.add_user(access_key, self._envelope.seal(body))
 
     def enable_user(self, access_key: str) -> None:
         self._admin.user_enable(access_key)

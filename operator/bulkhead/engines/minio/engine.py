@@ -216,7 +216,7 @@ class MinioEngine:
                 "DataPlane names is empty or holds characters, such as a line break, that no key of the store has"
             )
         try:
-            return Api(authority, self._endpoint.region, tls, self._access_key, self._secret_key)
+            return Api(authority, self._endpoint.region, tls, self._access_key, self._secret_key, self._randomness)
         except ValueError:
             raise Refused(
                 f"while {doing}: spec.objectStore.endpoint or region of the DataPlane is not one that S3 clients accept"
