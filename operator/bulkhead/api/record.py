@@ -93,7 +93,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         """This record with `holding` in place of what it held for `engine`."""
         return msgspec.structs.replace(self, holdings={**self.holdings, engine: holding})
 
-    def outline(self, *, settled: str, status: str) -> Outline:
+    def outline(self, *, settled: str, children: str, status: str) -> Outline:
         """What may be known of this record without reading a secret."""
         published = {name: held.published for name, held in self.holdings.items()}
         return Outline(
@@ -104,6 +104,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             fingerprints={name: held.fingerprint for name, held in self.holdings.items() if held.fingerprint},
             renew_at=min((c.renew_at for c in published.values() if c is not None and c.renew_at), default=0),
             settled=settled,
+            children=children,
             status=status,
             retained_at=self.retained_at,
         )
@@ -140,6 +141,8 @@ class Outline(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Unix seconds at which the first credential wants renewal, 0: never."""
     settled: str = ""
     """Digest of inputs and children of the last reconcile that ended with everything in place; empty: none did."""
+    children: str = ""
+    """Digest of the children as that reconcile left them: while it fits, nobody wrote to them since."""
     status: str = ""
     """Digest of the status that was written then, times left out."""
     retained_at: str = ""

@@ -6,10 +6,11 @@ of the annotations only ours are kept.
 
 from __future__ import annotations
 
+import hashlib
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
@@ -20,6 +21,7 @@ from bulkhead.kube.resources import Resource
 from bulkhead.kube.versions import Tombstones, is_newer
 
 _OURS = f"{GROUP}/"
+_JSON = msgspec.json.Encoder(order="deterministic")
 
 Change = Literal["ADDED", "MODIFIED", "DELETED"]
 
@@ -43,8 +45,8 @@ class ChildMeta:
     labels: dict[str, str]
     annotations: dict[str, str]
     """Those with our prefix only."""
-    foreign: bool
-    """Whether somebody else wrote to it, outside its subresources, and what they wrote is still there."""
+    ownership: int
+    """Fingerprint of who owns which field, by `ownership_of`."""
     deletion_timestamp: str
 
     @property
@@ -53,10 +55,12 @@ class ChildMeta:
         return self.labels.get(DATA_CLUSTER_UID, "")
 
 
-class Managed(msgspec.Struct):
-    """One entry of managedFields; the fields themselves are skipped while decoding."""
+class Managed(msgspec.Struct, rename="camel"):
+    """One entry of managedFields: which fields a writer owns. It holds names of fields, and no values."""
 
     manager: str = ""
+    time: str = ""
+    fields_v1: Any = None
     subresource: str = ""
 
 
@@ -79,6 +83,21 @@ class PartialObject(msgspec.Struct):
     metadata: ObjectMeta
 
 
+def ownership_of(entries: Iterable[Managed]) -> int:
+    """64 bits that are others after every write to an object by anybody, and the same after one that changes nothing;
+    0 where nothing is ours: then nobody might own a field, and its removal would not show.
+
+    The API server gives a field that is added or changed to its writer, takes one that is removed from whoever had it,
+    and notes the time, to the second, at which a writer took anything. Subresources are left out: a quota's status is
+    written by a controller whenever a pod comes or goes.
+    """
+    tracked = [entry for entry in entries if not entry.subresource]
+    if not any(entry.manager == FIELD_MANAGER for entry in tracked):
+        return 0
+    owned = [(entry.manager, entry.time, entry.fields_v1) for entry in tracked]
+    return int.from_bytes(hashlib.blake2b(_JSON.encode(owned), digest_size=8).digest())
+
+
 def child_from(resource: Resource, meta: ObjectMeta) -> ChildMeta:
     """The compact form of what was decoded."""
     return ChildMeta(
@@ -87,16 +106,17 @@ def child_from(resource: Resource, meta: ObjectMeta) -> ChildMeta:
         meta.resource_version,
         {sys.intern(key): sys.intern(value) for key, value in (meta.labels or {}).items()},
         {sys.intern(key): value for key, value in (meta.annotations or {}).items() if key.startswith(_OURS)},
-        any(entry.manager != FIELD_MANAGER and not entry.subresource for entry in meta.managed_fields or ()),
+        ownership_of(meta.managed_fields or ()),
         meta.deletion_timestamp,
     )
 
 
 class ChildStore:
-    """Objects by key and by the DataCluster that they belong to. Older states change nothing."""
+    """Objects by key and by the DataCluster that they belong to, and how we left each. Older states change nothing."""
 
     def __init__(self) -> None:
         self._children: dict[ChildKey, ChildMeta] = {}
+        self._left: dict[ChildKey, int] = {}
         self._by_owner: dict[str, dict[ChildKey, ChildMeta]] = {}
         self._gone = Tombstones()
 
@@ -106,6 +126,14 @@ class ChildStore:
     def get(self, resource: Resource, name: str, namespace: str = "") -> ChildMeta | None:
         """The newest state known, or None where there is no such object."""
         return self._children.get(ChildKey(resource, namespace, name))
+
+    def left(self, resource: Resource, name: str, namespace: str = "") -> int | None:
+        """The ownership that our own last write left behind; None where that is not known, as after a restart."""
+        return self._left.get(ChildKey(resource, namespace, name))
+
+    def confirm(self, children: Iterable[ChildMeta]) -> None:
+        """Take it as known that nobody wrote to these since we did."""
+        self._left.update((child.key, child.ownership) for child in children)
 
     def children_of(self, uid: str) -> Collection[ChildMeta]:
         """All that belongs to this DataCluster."""
@@ -121,7 +149,11 @@ class ChildStore:
 
     def put(self, resource: Resource, answer: dict[str, object]) -> bool:
         """Take over the answer to a write of ours, ahead of the stream."""
-        return self._put(child_from(resource, msgspec.convert(answer, PartialObject).metadata))
+        child = child_from(resource, msgspec.convert(answer, PartialObject).metadata)
+        news = self._put(child)
+        if child.key in self._children:
+            self._left[child.key] = child.ownership
+        return news
 
     def _put(self, child: ChildMeta) -> bool:
         known = self._children.get(child.key)
@@ -142,6 +174,7 @@ class ChildStore:
         if known is None or is_newer(known.resource_version, child.resource_version):
             return False
         del self._children[child.key]
+        self._left.pop(child.key, None)
         self._unlink(known)
         return True
 

@@ -21,6 +21,7 @@ from bulkhead.api.plan import Compute
 from bulkhead.api.record import Record
 from bulkhead.api.scalars import CLOSED_RANGES
 from bulkhead.api.tenant import Member
+from bulkhead.kube.client import FIELD_MANAGER
 from bulkhead.kube.resources import LIMIT_RANGES, NAMESPACES, NETWORK_POLICIES, RESOURCE_QUOTAS, ROLE_BINDINGS, Resource
 
 DNS_PORTS = (53, 5353)
@@ -40,6 +41,20 @@ class Child:
     @property
     def key(self) -> tuple[str, str, str]:
         return (self.resource.plural, self.namespace, self.name)
+
+    def claimed(self) -> dict[str, Any]:
+        """The body, together with the statement that each field of it is ours and nobody else's."""
+        content = {key: value for key, value in self.body.items() if key not in ("apiVersion", "kind", "metadata")}
+        metadata = self.body["metadata"]
+        content["metadata"] = {key: metadata[key] for key in ("labels", "annotations")}
+        entry = {
+            "manager": FIELD_MANAGER,
+            "operation": "Update",
+            "apiVersion": self.resource.api_version,
+            "fieldsType": "FieldsV1",
+            "fieldsV1": _fields(content),
+        }
+        return {**self.body, "metadata": {**metadata, "managedFields": [entry]}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +97,11 @@ def child(
         metadata["namespace"] = namespace
     body = {"apiVersion": resource.api_version, "kind": resource.kind, "metadata": metadata, **content}
     return Child(resource, name, namespace, body, digest)
+
+
+def _fields(value: Mapping[str, Any]) -> dict[str, Any]:
+    """The names of all fields in FieldsV1. What the schema treats as one (a list, a roleRef) the API server folds."""
+    return {f"f:{key}": _fields(each) if isinstance(each, Mapping) else {} for key, each in value.items()}
 
 
 def namespace(owner: Owner) -> Child:

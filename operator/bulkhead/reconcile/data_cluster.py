@@ -60,7 +60,8 @@ async def reconcile(name: str, deps: Deps, *, suspect: bool = False) -> Outcome:
     if isinstance(context, Unresolved):
         await suspension.cut_unresolved(cluster, deps)
         return await _wait(cluster, waiting(context.reason, context.message), deps)
-    if not suspect and _is_settled(cluster, context, deps):
+    seen = _children_seen(cluster, deps)
+    if not suspect and _is_settled(cluster, context, seen, deps):
         return _until_renewal(deps.view.outline(cluster.metadata.uid), deps)
 
     await finalizers.add(DATA_CLUSTERS, cluster.metadata, deps)
@@ -93,12 +94,22 @@ def _access(cluster: DataCluster, deps: Deps) -> Access:
     return access_wanted(cluster, deps.view.tenant(cluster.spec.tenant_ref.name))
 
 
-def _is_settled(cluster: DataCluster, context: Context, deps: Deps) -> bool:
+def _children_seen(cluster: DataCluster, deps: Deps) -> str:
+    """Digest of the children. Where it is the one that the record remembers they are as we left them, which nothing
+    else tells after a restart."""
+    children = deps.view.children_of(cluster.metadata.uid)
+    seen = settled.children_digest(namespace.digests(children))
+    outline = deps.view.outline(cluster.metadata.uid)
+    if outline is not None and outline.children == seen:
+        deps.view.confirm(children)
+    return seen
+
+
+def _is_settled(cluster: DataCluster, context: Context, seen: str, deps: Deps) -> bool:
     if any(engine.gate.is_open for engine in _in_use(context).values()):
         return False
-    uid = cluster.metadata.uid
-    seen = namespace.digests(deps.view.children_of(uid))
-    return settled.is_settled(cluster, context, deps.view.outline(uid), seen, deps.clock().timestamp())
+    outline = deps.view.outline(cluster.metadata.uid)
+    return settled.is_settled(cluster, context, outline, seen, deps.clock().timestamp())
 
 
 def _until_renewal(outline: Outline | None, deps: Deps) -> Outcome:
@@ -212,8 +223,8 @@ def _outline(record: OpenRecord[Record]) -> Outline:
     """The outline of what is in hand; whether it was settled stays as it was."""
     before = record.outline
     if before is None:
-        return record.record.outline(settled="", status="")
-    return record.record.outline(settled=before.settled, status=before.status)
+        return record.record.outline(settled="", children="", status="")
+    return record.record.outline(settled=before.settled, children=before.children, status=before.status)
 
 
 def _tell_repairs(record: Record, results: Mapping[EngineName, Result], deps: Deps) -> None:
@@ -313,8 +324,9 @@ async def _conclude(
     record.outline = _outline(record)
     if progress.complete:
         everything = _all_children(cluster, context, record.record)
-        mark = settled.digest(cluster, context, namespace.wanted_digests(everything))
-        record.outline = record.record.outline(settled=mark, status=digest(wanted))
+        left = settled.children_digest(namespace.wanted_digests(everything, deps.view))
+        mark = settled.digest(cluster, context, left)
+        record.outline = record.record.outline(settled=mark, children=left, status=digest(wanted))
     await record.save()
     await status.write(cluster, wanted, deps)
     # What waits for one engine alone must not miss the renewal of another one's credentials.

@@ -138,7 +138,7 @@ async def _settle_record(record: OpenRecord[Record], policy: DeletionPolicy, dep
     kept = {name: _without_secrets(holding) for name, holding in record.record.holdings.items()}
     retained_at = record.record.retained_at or rfc3339(deps.clock())
     record.record = msgspec.structs.replace(record.record, holdings=kept, retained_at=retained_at)
-    record.outline = record.record.outline(settled="", status="")
+    record.outline = record.record.outline(settled="", children="", status="")
     await record.save()
 
 

@@ -57,14 +57,16 @@ class Dispatcher:
 
     def child_changed(self, change: Change, child: ChildMeta) -> None:
         """An object that belongs to a DataCluster, or a Secret of our own namespace, was seen or went."""
+        before = self._view.child(*child.key)
         if not self._view.apply_child(change, child):
             return
         if child.key.resource == SECRETS and child.key.namespace == self._namespace:
             self._enqueue_all(self._planes_using(child.key.name))
             if outline := outline_in(child.annotations):
                 self._enqueue_later(key.data_plane(outline.plane))  # which lists the records of nobody
-        if slug := child.labels.get(labels.DATA_CLUSTER):
-            self._enqueue(key.data_cluster(slug))
+        # Also whom it named before: it may have lost just that label.
+        slugs = {each.labels.get(labels.DATA_CLUSTER) for each in (before, child) if each is not None}
+        self._enqueue_all(key.data_cluster(slug) for slug in slugs if slug)
 
     def record_removed(self, name: str) -> None:
         """Take over our own removal of a record, ahead of the watch."""

@@ -7,6 +7,7 @@ name is not known to us.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import msgspec
 
@@ -100,30 +101,26 @@ def _metadata_differs(wanted: Child, seen: ChildMeta) -> bool:
 
 async def _apply(child: Child, kube: KubeClient, view: View) -> None:
     seen = view.child(child.resource, child.namespace, child.name)
-    if seen is not None and in_place(child, seen):
+    if seen is not None and in_place(child, seen, view):
         return
     if seen is None:
         try:
             view.put_child(child.resource, await kube.create(child.resource, dict(child.body), child.namespace))
         except AlreadyExists:
-            await _replace(child, kube, view)
+            await _replace(child, child.claimed(), kube, view)
         return
-    await _replace(child, kube, view)
+    await _replace(child, dict(child.body) if seen.ownership else child.claimed(), kube, view)
 
 
-def in_place(child: Child, seen: ChildMeta) -> bool:
-    """Whether what was watched is what is wanted, and nobody else wrote into it since."""
-    return (
-        seen.annotations.get(labels.CONTENT_HASH) == child.digest and not seen.foreign and not seen.deletion_timestamp
-    )
+def in_place(child: Child, seen: ChildMeta, view: View) -> bool:
+    """Whether what was watched is what is wanted, and nobody wrote into it since we did."""
+    return _state(seen) == _wanted_state(child, view)
 
 
-async def _replace(child: Child, kube: KubeClient, view: View) -> None:
+async def _replace(child: Child, body: dict[str, Any], kube: KubeClient, view: View) -> None:
     """Put the whole content in place: what somebody added disappears."""
     try:
-        view.put_child(
-            child.resource, await kube.replace(child.resource, child.name, dict(child.body), child.namespace)
-        )
+        view.put_child(child.resource, await kube.replace(child.resource, child.name, body, child.namespace))
     except NotFound:
         view.put_child(child.resource, await kube.create(child.resource, dict(child.body), child.namespace))
     except Invalid:
@@ -145,13 +142,13 @@ async def prune(wanted: Iterable[Child], uid: str, kube: KubeClient, view: View)
 
 
 def digests(children: Iterable[ChildMeta]) -> list[ChildDigest]:
-    """What the watches show of the children, for the settled digest; foreign writes and pending deletions show too."""
+    """What the watches show of the children, for the settled digest; whatever others did to them shows too."""
     return [(seen.key.resource.plural, seen.key.namespace, seen.key.name, _state(seen)) for seen in children]
 
 
-def wanted_digests(children: Iterable[Child]) -> list[ChildDigest]:
-    """The same for what is wanted, as it will show once it is in place."""
-    return [(child.resource.plural, child.namespace, child.name, _wanted_state(child)) for child in children]
+def wanted_digests(children: Iterable[Child], view: View) -> list[ChildDigest]:
+    """The same for what is wanted, as it shows as long as nobody writes to what we left."""
+    return [(child.resource.plural, child.namespace, child.name, _wanted_state(child, view)) for child in children]
 
 
 def _state(seen: ChildMeta) -> str:
@@ -160,13 +157,13 @@ def _state(seen: ChildMeta) -> str:
     content = seen.annotations.get(labels.CONTENT_HASH, "")
     if seen.key.resource == NAMESPACES:
         return f"{content} {_marks(seen.labels)}"
-    return "foreign" if seen.foreign else content
+    return f"{content} {seen.ownership}"
 
 
-def _wanted_state(child: Child) -> str:
+def _wanted_state(child: Child, view: View) -> str:
     if child.resource == NAMESPACES:
         return f"{child.digest} {_marks(child.body['metadata']['labels'])}"
-    return child.digest
+    return f"{child.digest} {view.left(child.resource, child.namespace, child.name)}"
 
 
 def _marks(found: Mapping[str, str]) -> str:

@@ -21,10 +21,15 @@ once.
 """
 
 ChildDigest = tuple[str, str, str, str]
-"""Plural, namespace, name, content digest."""
+"""Plural, namespace, name, state."""
 
 
-def digest(cluster: DataCluster, context: Context, children: Iterable[ChildDigest]) -> str:
+def children_digest(children: Iterable[ChildDigest]) -> str:
+    """Digest over the state of all children."""
+    return _hash("/".join(child) for child in sorted(children))
+
+
+def digest(cluster: DataCluster, context: Context, children: str) -> str:
     """Digest over everything that a complete reconcile depends on and results in, apart from the engines' insides."""
     inputs = (
         RENDERING,
@@ -36,14 +41,12 @@ def digest(cluster: DataCluster, context: Context, children: Iterable[ChildDiges
         context.plan_version,
         context.open_plane.version,
         context.access.value,
+        children,
     )
-    text = "\n".join((*inputs, *("/".join(child) for child in sorted(children))))
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return _hash(inputs)
 
 
-def is_settled(
-    cluster: DataCluster, context: Context, outline: Outline | None, children: Iterable[ChildDigest], now: float
-) -> bool:
+def is_settled(cluster: DataCluster, context: Context, outline: Outline | None, children: str, now: float) -> bool:
     """True where a reconcile would find nothing to do. `now` in Unix seconds."""
     if outline is None or not outline.settled or cluster.metadata.deletion_timestamp:
         return False
@@ -52,3 +55,7 @@ def is_settled(
     if outline.status != status_digest(cluster.status):
         return False
     return outline.settled == digest(cluster, context, children)
+
+
+def _hash(lines: Iterable[str]) -> str:
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, TypeVar
 
 from bulkhead.api import labels
@@ -102,6 +102,14 @@ class View:
     # -- children and records ------------------------------------------------------------------------------------------
     def child(self, resource: Resource, namespace: str, name: str) -> ChildMeta | None:
         return self._children.get(resource, name, namespace)
+
+    def left(self, resource: Resource, namespace: str, name: str) -> int | None:
+        """The ownership of fields that our own last write to a child left behind; None where that is not known."""
+        return self._children.left(resource, name, namespace)
+
+    def confirm(self, children: Iterable[ChildMeta]) -> None:
+        """Take it as known that nobody wrote to these since we did."""
+        self._children.confirm(children)
 
     def children_of(self, uid: str) -> list[ChildMeta]:
         """What belongs to a DataCluster: its namespace and what lies in there. Labels alone prove nothing: anybody can

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pytest
 
@@ -52,10 +53,20 @@ class World:
     namespace: str
     follower: Follower
     stream: MetadataStream
+    answers: ChildStore = field(default_factory=ChildStore)
+    """What our writes were answered, apart from what the stream shows."""
 
-    async def create(self, name: str, labels: dict[str, str] | None = None) -> Json:
+    async def create(self, name: str, labels: dict[str, str] | None = None) -> None:
         content = config_map(name, labels=OURS if labels is None else labels, data={"a": "1"})
-        return await self.client.create(CONFIG_MAPS, content, self.namespace)
+        self.answers.put(CONFIG_MAPS, await self.client.create(CONFIG_MAPS, content, self.namespace))
+
+    async def replace(self, name: str) -> None:
+        content = config_map(name, labels=OURS, data={"a": "1"})
+        self.answers.put(CONFIG_MAPS, await self.client.replace(CONFIG_MAPS, name, content, self.namespace))
+
+    def left(self, name: str) -> int | None:
+        """The ownership that our last write left behind."""
+        return self.answers.left(CONFIG_MAPS, name, self.namespace)
 
 
 @contextlib.asynccontextmanager
@@ -114,21 +125,26 @@ async def test_a_child_that_loses_our_label_is_reported_as_deleted(world: World)
     await world.follower.reported("DELETED", "settings")
 
 
-async def test_what_we_wrote_ourselves_is_not_foreign(world: World) -> None:
+async def test_the_stream_shows_the_ownership_that_the_answer_to_our_write_told(world: World) -> None:
     await world.create("settings")
     child = await world.follower.reported("ADDED", "settings")
-    assert not child.foreign
+    assert child.ownership
+    assert child.ownership == world.left("settings")
 
 
-async def test_what_somebody_else_wrote_is_foreign_until_we_replace_it(world: World, plane: Plane) -> None:
-    made = await world.create("settings")
-    await world.follower.reported("ADDED", "settings")
-    patch = '{"data": {"b": "2"}}'
-    await plane.kubectl("patch", "configmap", "settings", f"--namespace={world.namespace}", "--type=merge", "-p", patch)
-    assert (await world.follower.reported("MODIFIED", "settings")).foreign
-    made["metadata"] = {"name": "settings", "labels": OURS}
-    await world.client.replace(CONFIG_MAPS, "settings", made, world.namespace)
-    assert not (await world.follower.reported("MODIFIED", "settings")).foreign
+@pytest.mark.parametrize("patch", [{"data": {"a": None}}, {"data": {"a": "2"}}, {"data": {"b": "2"}}], ids=str)
+async def test_what_somebody_else_wrote_shows_until_we_replace_it(world: World, plane: Plane, patch: Json) -> None:
+    await world.create("settings")
+    before = await world.follower.reported("ADDED", "settings")
+    namespace = f"--namespace={world.namespace}"
+    await plane.kubectl("patch", "configmap", "settings", namespace, "--type=merge", "-p", json.dumps(patch))
+    changed = await world.follower.reported("MODIFIED", "settings")
+    assert changed.ownership != before.ownership
+    await world.replace("settings")
+    replaced = await world.follower.reported("MODIFIED", "settings")
+    assert replaced.ownership == world.left("settings")
+    await world.replace("settings")
+    assert world.left("settings") == replaced.ownership, "a write that changes nothing"
 
 
 async def test_no_value_of_a_secret_is_sent(plane: Plane) -> None:
@@ -147,8 +163,7 @@ async def test_a_cluster_scoped_kind_is_followed(plane: Plane) -> None:
         name = fresh("tenant")
         content = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": OURS}}
         await client.create(NAMESPACES, content)
-        child = await follower.reported("ADDED", name)
-        assert not child.foreign
+        await follower.reported("ADDED", name)
         await client.delete(NAMESPACES, name)
         await follower.reported("DELETED", name)
 

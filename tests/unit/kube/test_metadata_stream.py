@@ -190,7 +190,7 @@ async def test_an_event_may_be_longer_than_a_buffer() -> None:
     assert len(json.dumps(long)) > 400_000
     async with following(listed(), streamed(long, ending="silent")) as follower:
         await follower.reported(1)
-        assert follower.children[0].foreign
+        assert follower.children[0].key.name == "a"
 
 
 @pytest.mark.parametrize(

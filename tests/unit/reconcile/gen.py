@@ -142,7 +142,7 @@ def plane_record(**fields: Any) -> PlaneRecord:
 
 
 def outline(slug: str = "acme", **fields: Any) -> Outline:
-    return msgspec.structs.replace(record(slug).outline(settled="", status=""), **fields)
+    return msgspec.structs.replace(record(slug).outline(settled="", children="", status=""), **fields)
 
 
 def owner(slug: str = "acme") -> Owner:
@@ -157,7 +157,7 @@ def child(
     owner_uid: str = "u-dc-acme",
     version: str = "10",
     digest: str = "d-1",
-    foreign: bool = False,
+    ownership: int = 1,
     deleted: str = "",
     marks: Mapping[str, str] | None = None,
     annotations: Mapping[str, str] | None = None,
@@ -170,7 +170,7 @@ def child(
         resource_version=version,
         labels={**owned, **(marks or {})},
         annotations={labels.CONTENT_HASH: digest, **(annotations or {})},
-        foreign=foreign,
+        ownership=ownership,
         deletion_timestamp=deleted,
     )
 

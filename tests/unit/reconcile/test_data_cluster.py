@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
+import msgspec
 import pytest
 
 from bulkhead.api import labels
 from bulkhead.api.record import EngineName, Record
 from bulkhead.engines.errors import Refused
+from bulkhead.kube.children import PartialObject, child_from
 from bulkhead.kube.errors import AlreadyExists
-from bulkhead.kube.resources import DATA_CLUSTERS
+from bulkhead.kube.resources import DATA_CLUSTERS, NETWORK_POLICIES
 from bulkhead.reconcile import data_cluster
 from bulkhead.reconcile.deps import DONE
 from bulkhead.reconcile.planes import OpenPlane
@@ -119,3 +121,42 @@ async def test_what_is_to_be_made_anew_stays_claimed_until_it_is(desk: Desk, gat
     assert opened is not None
     held = opened.record.holding(EngineName.POSTGRES)
     assert (held.claimed, held.provisioned) == (("database",), ())
+
+
+# -- a restart ---------------------------------------------------------------------------------------------------------
+async def restarted(desk: Desk, gated: Gated) -> Desk:
+    """One that knows no more than what is listed."""
+    later = Desk(gen.world(), desk.kube)
+    await later.deps.planes.publish(
+        "default", OpenPlane(gen.uid_of("default"), "v-1", {EngineName.POSTGRES: gated.opened})
+    )
+    for resource, _, _ in desk.kube.objects:
+        if resource != DATA_CLUSTERS:
+            for listed in [content async for content in desk.kube.list_metadata(resource)]:
+                child = child_from(resource, msgspec.convert(listed, PartialObject).metadata)
+                later.view.apply_child("ADDED", child)
+    later.view.clusters.put(as_stored(desk))
+    later.view.changed(DATA_CLUSTERS, "acme")
+    return later
+
+
+async def written_by_a_close_look(desk: Desk) -> list[tuple[str, str, str]]:
+    before = len(desk.kube.writes)
+    await data_cluster.reconcile("acme", desk.deps, suspect=True)
+    return desk.kube.writes[before:]
+
+
+async def test_a_close_look_right_after_a_restart_writes_nothing_where_the_record_knows_the_children(
+    desk: Desk, gated: Gated
+) -> None:
+    await look_closely(desk)
+    assert await written_by_a_close_look(await restarted(desk, gated)) == []
+
+
+async def test_what_was_written_to_a_child_before_a_restart_has_them_all_put_once(desk: Desk, gated: Gated) -> None:
+    await look_closely(desk)
+    tracked = {"managedFields": [{"manager": "bulkhead", "fieldsV1": {"f:spec": {}}}]}
+    await desk.kube.merge_patch(NETWORK_POLICIES, "default-deny", {"metadata": tracked}, "tenant-acme")
+    later = await restarted(desk, gated)
+    assert ("update", "networkpolicies", "default-deny") in await written_by_a_close_look(later)
+    assert await written_by_a_close_look(later) == []

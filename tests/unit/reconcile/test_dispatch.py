@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from bulkhead.api import labels
 from bulkhead.kube.children import ChildMeta
 from bulkhead.kube.errors import Conflict, KubeError, Unavailable
 from bulkhead.kube.resources import DATA_CLUSTERS, DATA_PLANES, NETWORK_POLICIES, PLANS, SECRETS, TENANTS, Resource
@@ -197,6 +198,18 @@ def test_a_child_that_went_concerns_its_data_cluster() -> None:
     board.enqueued.clear()
     board.dispatcher.child_changed("DELETED", gen.child(version="11"))
     assert board.enqueued == [ACME]
+
+
+def test_a_child_that_lost_the_label_that_names_its_data_cluster_concerns_it() -> None:
+    board = full()
+    board.child(gen.child())
+    assert board.child(gen.child(owner_uid="", version="11")) == {ACME}
+
+
+def test_a_child_that_names_another_data_cluster_now_concerns_both() -> None:
+    board = full()
+    board.child(gen.child())
+    assert board.child(gen.child(marks={labels.DATA_CLUSTER: "beta"}, version="11")) == {ACME, BETA}
 
 
 def test_an_object_of_nobody_concerns_nobody() -> None:

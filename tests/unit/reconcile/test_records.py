@@ -53,7 +53,7 @@ class Shelf:
 
     async def saved(self, record: Record | None = None, *, settled: str = "") -> OpenRecord[Record]:
         opened = self.records.draft(record or gen.record())
-        opened.outline = opened.record.outline(settled=settled, status="")
+        opened.outline = opened.record.outline(settled=settled, children="", status="")
         await opened.save()
         return opened
 
@@ -134,7 +134,7 @@ async def test_saving_twice_writes_once() -> None:
 async def test_a_new_outline_alone_is_written() -> None:
     shelf = Shelf()
     opened = await shelf.saved()
-    opened.outline = opened.record.outline(settled="d-2", status="")
+    opened.outline = opened.record.outline(settled="d-2", children="", status="")
     await opened.save()
     found = (await shelf.loaded()).outline
     assert found is not None
@@ -214,7 +214,7 @@ async def test_what_of_a_record_can_not_be_outlined_is_written_anew() -> None:
     await shelf.saved()
     del shelf.secret()["metadata"]["annotations"]
     opened = await shelf.loaded()
-    opened.outline = opened.record.outline(settled="", status="")
+    opened.outline = opened.record.outline(settled="", children="", status="")
     await opened.save()
     assert labels.OUTLINE in shelf.secret()["metadata"]["annotations"]
 
@@ -226,7 +226,7 @@ def test_an_outline_tells_what_surveys_should_show() -> None:
 
 def test_an_engine_that_was_never_complete_should_show_nothing() -> None:
     record = gen.record(holdings={EngineName.POSTGRES: gen.holding(fingerprint="")})
-    assert record.outline(settled="", status="").fingerprints == {}
+    assert record.outline(settled="", children="", status="").fingerprints == {}
 
 
 def test_an_outline_tells_the_first_renewal() -> None:
@@ -236,7 +236,7 @@ def test_an_outline_tells_the_first_renewal() -> None:
     record = gen.record(
         holdings={EngineName.POSTGRES: renewed(0), EngineName.VECTORS: renewed(300), EngineName.SEARCH: renewed(200)}
     )
-    assert record.outline(settled="", status="").renew_at == 200
+    assert record.outline(settled="", children="", status="").renew_at == 200
 
 
 def test_no_secret_stands_in_an_outline() -> None:

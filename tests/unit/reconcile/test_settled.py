@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
@@ -25,7 +25,11 @@ STATUS = DataClusterStatus(phase="Active", observed_generation=1)
 
 
 def digest(cluster: DataCluster | None = None, seen: tuple[ChildMeta, ...] = (CHILD,), **context: Any) -> str:
-    return settled.digest(cluster or gen.cluster(), gen.context(**context), namespace.digests(seen))
+    return settled.digest(cluster or gen.cluster(), gen.context(**context), children_digest(seen))
+
+
+def children_digest(seen: Iterable[ChildMeta]) -> str:
+    return settled.children_digest(namespace.digests(seen))
 
 
 def annotated(key: str, value: str) -> DataCluster:
@@ -43,7 +47,7 @@ def is_settled(
     """Of a DataCluster that was in order with CHILD and STATUS, and of which this is now seen."""
     known = gen.outline(**{"settled": digest(), "status": report.digest(STATUS), **outline})
     found = cluster or gen.cluster(status=STATUS)
-    return settled.is_settled(found, context or gen.context(), known, namespace.digests(seen), now)
+    return settled.is_settled(found, context or gen.context(), known, children_digest(seen), now)
 
 
 # -- inputs ------------------------------------------------------------------------------------------------------------
@@ -61,7 +65,7 @@ CHANGED: dict[str, Callable[[], str]] = {
     "name of a child": lambda: digest(seen=(gen.child("allow-dns"),)),
     "one child more": lambda: digest(seen=(CHILD, gen.child("allow-dns"))),
     "one child less": lambda: digest(seen=()),
-    "foreign write": lambda: digest(seen=(gen.child(foreign=True),)),
+    "write of somebody else": lambda: digest(seen=(gen.child(ownership=2),)),
     "pending deletion": lambda: digest(seen=(gen.child(deleted="2026-11-22T12:00:00Z"),)),
 }
 
@@ -105,7 +109,7 @@ def seen_namespace(**marks: str) -> ChildMeta:
 
 def test_what_is_in_place_shows_as_what_was_wanted() -> None:
     wanted = children.namespace(gen.owner())
-    assert namespace.digests([seen_namespace()]) == namespace.wanted_digests([wanted])
+    assert namespace.digests([seen_namespace()]) == namespace.wanted_digests([wanted], gen.view())
 
 
 def test_a_weaker_pod_security_shows() -> None:
@@ -124,7 +128,7 @@ def test_what_is_as_it_was_left_is_settled() -> None:
 
 
 def test_without_an_outline_nothing_is_settled() -> None:
-    seen = namespace.digests([CHILD])
+    seen = children_digest([CHILD])
     assert not settled.is_settled(gen.cluster(status=STATUS), gen.context(), None, seen, NOW)
 
 
@@ -141,8 +145,8 @@ def test_a_missing_child_is_not_settled() -> None:
     assert not is_settled(seen=())
 
 
-def test_a_foreign_write_is_not_settled() -> None:
-    assert not is_settled(seen=(gen.child(foreign=True),))
+def test_a_write_of_somebody_else_is_not_settled() -> None:
+    assert not is_settled(seen=(gen.child(ownership=2),))
 
 
 def test_a_changed_input_is_not_settled() -> None:
