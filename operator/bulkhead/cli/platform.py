@@ -7,6 +7,7 @@ import asyncio
 import os
 import sys
 
+from bulkhead.platform.audit import verify
 from bulkhead.platform.database import migrate
 from bulkhead.platform.settings import Environment, Wrong
 
@@ -16,6 +17,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.description = "Settings are variables BULKHEAD_PLATFORM_...; each command names those that it lacks."
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _migrate(commands.add_parser("migrate", help="bring the database to this release's schema"))
+    _verify_audit(commands.add_parser("verify-audit", help="say whether the audit is what was signed and exported"))
 
 
 def _migrate(parser: argparse.ArgumentParser) -> None:
@@ -43,6 +45,37 @@ def _run_migrate(options: argparse.Namespace) -> int:
     except migrate.Stopped as error:
         return _fail(error, 1)
     return 0
+
+
+def _verify_audit(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Read the audit of BULKHEAD_PLATFORM_MAINTENANCE_DSN beside the export of BULKHEAD_PLATFORM_EXPORT_DIRECTORY, "
+        "and say whether any row was changed, removed, moved or added since. Changes nothing. "
+        "Exit status 0: intact; 1: not intact; 2: no verdict."
+    )
+    parser.add_argument(
+        "--without-export", action="store_true", help="believe the database's own heads, which can be cut off with rows"
+    )
+    parser.add_argument(
+        "--first-key",
+        metavar="FINGERPRINT",
+        default="",
+        help="of the first signing key, as somebody noted it",
+    )
+    parser.set_defaults(run=_run_verify_audit)
+
+
+def _run_verify_audit(options: argparse.Namespace) -> int:
+    try:
+        environment = Environment(os.environ)
+        dsn = environment.maintenance().text
+        export = None if options.without_export else environment.needed_export_directory()
+        outcome = asyncio.run(verify.verify(dsn, export, first_key=options.first_key))
+    except (Wrong, verify.NoVerdict) as error:
+        return _fail(error, 2)
+    for line in verify.lines_for_people(outcome):
+        _say(line)
+    return 0 if outcome.report.intact else 1
 
 
 def _report(shortfall: str) -> int:

@@ -12,7 +12,7 @@ Each command reads what it needs and nothing else: who serves has no log-in of t
     ..._PREVIOUS                            of the two above, while they are rotated
     BULKHEAD_PLATFORM_URL                   serve: the address that joiners know, without a slash at its end
     BULKHEAD_PLATFORM_LISTEN                serve: host:port
-    BULKHEAD_PLATFORM_EXPORT_DIRECTORY      serve: where heads and revocations outlive the database
+    BULKHEAD_PLATFORM_EXPORT_DIRECTORY      serve, verify-audit: where heads and revocations outlive the database
     BULKHEAD_PLATFORM_TRUSTED_PROXIES       serve: networks whose word about a caller's address is taken
     BULKHEAD_PLATFORM_ALLOWED_ADDRESSES     serve: private networks that webhooks and issuers may lie in
     BULKHEAD_PLATFORM_API_CONNECTIONS, _WORKER_CONNECTIONS, _DATABASE_WAIT_SECONDS, _STATEMENT_SECONDS
@@ -124,6 +124,13 @@ class Environment:
     def maintenance(self) -> Dsn:
         """The log-in of people who maintain. Raises Wrong."""
         return self._dsn("MAINTENANCE_DSN")
+
+    def needed_export_directory(self) -> Path:
+        """The export, for who can not do without. Raises Wrong."""
+        directory = self._folder("EXPORT_DIRECTORY")
+        if directory is None:
+            raise Wrong(f"{PREFIX}EXPORT_DIRECTORY is not set: the directory in which heads and revocations are kept")
+        return directory
 
     def serve(self) -> Settings:
         """All that the service needs. Raises Wrong."""

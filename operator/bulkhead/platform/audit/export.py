@@ -95,11 +95,11 @@ class EpochLine(Line, frozen=True, kw_only=True, tag="epoch"):
 
 
 class KeyLine(Line, frozen=True, kw_only=True, tag="key"):
-    """A key that signs heads. link: the word of the key before it; empty for the first."""
+    """A key that signs heads. link: the word of the key before it; None: it is the first."""
 
     kid: Kid
     key: Token256
-    link: Compact | Annotated[str, Meta(max_length=0)] = ""
+    link: Compact | None = None
 
 
 class HeadLine(Line, frozen=True, kw_only=True, tag="head"):
@@ -158,8 +158,8 @@ class Export:
         await self._keep(EpochLine(at=self._now(), epoch=epoch, after=after))
 
     async def key(self, kid: str, key: str, link: str) -> None:
-        """Keep a public key that signs heads."""
-        await self._keep(KeyLine(at=self._now(), kid=kid, key=key, link=link))
+        """Keep a public key that signs heads; `link` is empty for the first."""
+        await self._keep(KeyLine(at=self._now(), kid=kid, key=key, link=link or None))
 
     async def head(self, statement: str) -> None:
         """Keep a signed head."""

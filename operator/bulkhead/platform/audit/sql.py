@@ -43,3 +43,14 @@ SELECT sequence, entry FROM bulkhead.audit_chain
 WHERE organisation_id = %(organisation)s AND sequence > %(after)s AND (%(action)s::text IS NULL OR action = %(action)s)
 ORDER BY sequence LIMIT %(limit)s
 """
+
+CHAIN = """
+SELECT sequence, previous_hash, hash, entry, organisation_id, recorded_at, action
+FROM bulkhead.audit_chain ORDER BY sequence, hash
+"""
+
+HEADS = "SELECT statement FROM bulkhead.audit_heads ORDER BY sequence"
+
+KEYS = "SELECT public_key, coalesce(link, '') FROM bulkhead.signing_keys WHERE purpose = 'audit_head'"
+
+WAITING = "SELECT count(*), min(recorded_at), now() FROM bulkhead.audit_intake"

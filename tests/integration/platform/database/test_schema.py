@@ -147,14 +147,14 @@ async def test_signing_keys_are_one_chain_without_a_fork(database: Database) -> 
             "sealed_private": b"x" * 60,
             "sealed_under": "key",
             "predecessor": first["kid"],
-            "signature": b"s" * 64,
+            "link": "s",
         }
         await made.insert("signing_keys", kid="b" * 43, public_key=digest(), **link)
         with pytest.raises(errors.UniqueViolation):
             await made.insert("signing_keys", kid="c" * 43, public_key=digest(), **link)
         with pytest.raises(errors.UniqueViolation):
             await made.insert(
-                "signing_keys", kid="d" * 43, public_key=digest(), **{**link, "predecessor": None, "signature": None}
+                "signing_keys", kid="d" * 43, public_key=digest(), **{**link, "predecessor": None, "link": None}
             )
         with pytest.raises(errors.ForeignKeyViolation):
             await made.insert("signing_keys", kid="e" * 43, public_key=digest(), **{**link, "purpose": "audit_head"})
