@@ -24,7 +24,9 @@ Json = dict[str, Any]
 T = TypeVar("T")
 
 FIELD_MANAGER = "bulkhead"
-PAGE_SIZE = 500
+PAGE_SIZE = 100
+"""A page is held whole, and decoded, by every watch that lists at the same time: with 500 a start among 1,000 tenants
+took 20 MiB more, and kept them."""
 REQUEST_SECONDS = 15.0
 CONCURRENT_WRITES = 16
 """The API server's default is 200 mutating requests in flight for everybody; more than this only adds latency."""
