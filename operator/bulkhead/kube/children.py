@@ -157,16 +157,22 @@ class ChildStore:
 
     def _put(self, child: ChildMeta) -> bool:
         known = self._children.get(child.key)
+        if known == child:
+            self._keep(child)  # the stream that tells it keeps it as well: one object in place of two
+            return False
         if known and not is_newer(child.resource_version, known.resource_version):
             return False
         if self._gone.covers(child.uid, child.resource_version):
             return False
         if known:
             self._unlink(known)
+        self._keep(child)
+        return True
+
+    def _keep(self, child: ChildMeta) -> None:
         self._children[child.key] = child
         if child.owner:
             self._by_owner.setdefault(child.owner, {})[child.key] = child
-        return True
 
     def _remove(self, child: ChildMeta) -> bool:
         self._gone.bury(child.uid, child.resource_version)

@@ -56,6 +56,13 @@ def test_a_child_is_found_by_its_place() -> None:
     assert store.get(SECRETS, "binding", "tenant-globex") is None
 
 
+def test_a_state_that_is_told_twice_is_kept_once() -> None:
+    store, told = store_with(child()), child()
+    assert store.apply("MODIFIED", told) is False
+    assert store.get(SECRETS, "binding", "tenant-acme") is told
+    assert [each is told for each in store.children_of("u-acme")] == [True]
+
+
 def test_all_children_of_an_owner_are_found() -> None:
     store = store_with(child("binding"), child("deny", resource=NETWORK_POLICIES), child("other", owner="u-globex"))
     assert {one.key.name for one in store.children_of("u-acme")} == {"binding", "deny"}
