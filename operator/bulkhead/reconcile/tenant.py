@@ -27,8 +27,9 @@ from bulkhead.reconcile.status import put
 
 log = structlog.get_logger(__name__)
 
-PATIENCE_SECONDS = 10.0
-"""For which nothing is said of a new Tenant whose data clusters are being made."""
+PATIENCE_SECONDS = 30.0
+"""For which nothing is said of a new Tenant whose data clusters are being made. A thousand at once take about as
+long."""
 
 _CRD = f"{TENANTS.plural}.{TENANTS.group}"
 
