@@ -188,6 +188,28 @@ def step(change: Snapshot | Delta) -> SyncRequest:
     return SyncRequest(protocol=PROTOCOL, change=change, digest=content_digest(change))
 
 
+def contents() -> tuple[Snapshot, Delta]:
+    """What streams carry, with a row of every kind. Read by itself: in a request the digest alone refuses a change."""
+    stream = Stream(epoch=0, number=1)
+    every = (
+        ClusterRow(id=UID, phase=Phase.ACTIVE, generation=1, created_at=NOW, dimensions=1536, distance=Distance.COSINE),
+        EngineRow(
+            engine=EngineName.SEARCH,
+            state=EngineState.READY,
+            release="1.15.0",
+            credential_generation=1,
+            credential_expires_at=NOW,
+            items=1,
+            bytes=1,
+        ),
+        IndexRow(id=UID, documents=3),
+        DatasetRow(id=OTHER_UID, version=1, entries=2, bytes=3, updated_at=NOW),
+        named("Orders"),
+    )
+    removed = (RowKey(kind=RowKind.ENGINE, id="vectors"), RowKey(kind=RowKind.INDEX, id=OTHER_UID))
+    return Snapshot(replaces=stream, rows=every), Delta(stream=stream, sequence=1, upserts=every, removed=removed)
+
+
 def requests() -> tuple[Request, ...]:
     """One of every request, with every field filled."""
     challenge, rejoin, key_registration = (proofs.prove(claims, KEY) for claims in identity_claims())

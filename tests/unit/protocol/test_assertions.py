@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bulkhead.protocol import assertions, documents, jws
@@ -91,6 +91,10 @@ def test_a_signature_of_another_purpose_is_no_assertion(typ: Typ) -> None:
 
 
 @given(st.integers(min_value=-10 * LIFETIME, max_value=10 * LIFETIME))
+@example(-LEEWAY - 1)
+@example(-LEEWAY)
+@example(LIFETIME + LEEWAY - 1)
+@example(LIFETIME + LEEWAY)
 def test_it_holds_for_its_minute_and_a_minute_of_skew_on_either_side(late: int) -> None:
     now = gen.NOW + late
     if -LEEWAY <= late < LIFETIME + LEEWAY:

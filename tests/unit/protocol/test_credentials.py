@@ -67,6 +67,16 @@ def test_nothing_shorter_or_longer_passes(credential: Credential) -> None:
             credentials.parse(around)
 
 
+def test_who_pasted_a_part_is_told_so() -> None:
+    with pytest.raises(Malformed, match="it was cut"):
+        credentials.parse(gen.TOKEN.reveal()[:-1])
+
+
+def test_a_text_of_any_length_is_not_counted_up_to_a_number() -> None:
+    with pytest.raises(Malformed, match="too long"):
+        from_base62("9" * 100_000, 32)
+
+
 def test_a_number_beyond_256_bits_is_refused_even_with_its_checksum() -> None:
     body = f"bhk_{'0' * 32}_{'z' * 43}"
     with pytest.raises(Malformed, match="32 bytes"):
