@@ -139,10 +139,6 @@ class ChildStore:
         """All that belongs to this DataCluster."""
         return tuple(self._by_owner.get(uid, {}).values())
 
-    def owners(self) -> Collection[str]:
-        """UIDs of all DataClusters that something belongs to."""
-        return tuple(self._by_owner)
-
     def apply(self, change: Change, child: ChildMeta) -> bool:
         """Take over what a stream reports; False where it is not news."""
         return self._remove(child) if change == "DELETED" else self._put(child)

@@ -36,7 +36,6 @@ _LONGEST_PAUSE = 10.0
 _LONGEST_LINE = 4 * 1024 * 1024
 
 _JSON = "application/json"
-_JSON_PATCH = "application/json-patch+json"
 _MERGE_PATCH = "application/merge-patch+json"
 _METADATA = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 _METADATA_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
@@ -286,12 +285,6 @@ class KubeClient:
             _Call(verb="update", resource=resource, target=target, url=url, body=msgspec.json.encode(content))
         )
 
-    async def json_patch(
-        self, resource: Resource, name: str, operations: Sequence[Json], namespace: str | None = None
-    ) -> Json:
-        """Apply JSON-patch operations in order, all or none; where a `test` fails it raises Invalid."""
-        return await self._patch(resource, name, namespace, operations, content_type=_JSON_PATCH)
-
     async def merge_patch(self, resource: Resource, name: str, patch: Json, namespace: str | None = None) -> Json:
         """Merge `patch` into the object. With `metadata.resourceVersion` it raises Conflict where that is old."""
         return await self._patch(resource, name, namespace, patch)
@@ -330,21 +323,14 @@ class KubeClient:
         )
 
     async def _patch(
-        self,
-        resource: Resource,
-        name: str,
-        namespace: str | None,
-        content: Json | Sequence[Json],
-        *,
-        subresource: str = "",
-        content_type: str = _MERGE_PATCH,
+        self, resource: Resource, name: str, namespace: str | None, content: Json, *, subresource: str = ""
     ) -> Json:
         call = _Call(
             verb="patch",
             resource=resource,
             target=_target(resource, name, namespace, subresource),
             url=self._url(resource.path(name, namespace, subresource), _AS_US),
-            content_type=content_type,
+            content_type=_MERGE_PATCH,
             body=msgspec.json.encode(content),
         )
         return await self._change(call)

@@ -25,10 +25,9 @@ from bulkhead.kube.errors import (
     Terminating,
     Unauthorized,
 )
-from bulkhead.kube.resources import CONFIG_MAPS, NAMESPACES, SECRETS, SERVICE_ACCOUNTS, Resource
+from bulkhead.kube.resources import NAMESPACES, SECRETS, Resource
 from hack.plane.plane import Plane
 from tests.integration.kube.cluster import (
-    Json,
     Requests,
     access,
     admin,
@@ -38,6 +37,7 @@ from tests.integration.kube.cluster import (
     namespace_in,
     secret,
 )
+from tests.kinds import CONFIG_MAPS, SERVICE_ACCOUNTS
 
 WIDGETS = Resource("example.test", "v1", "widgets", "Widget", namespaced=False)
 
@@ -133,27 +133,6 @@ async def test_patching_an_older_version_is_a_conflict(world: World) -> None:
     stale = {"metadata": {"resourceVersion": before["resourceVersion"]}, "data": {"ours": "1"}}
     with pytest.raises(Conflict):
         await world.client.merge_patch(CONFIG_MAPS, "settings", stale, world.namespace)
-
-
-async def test_a_json_patch_whose_test_fails_changes_nothing(world: World) -> None:
-    await world.config_map(color="blue")
-    operations = [
-        {"op": "test", "path": "/data/color", "value": "green"},
-        {"op": "replace", "path": "/data/color", "value": "red"},
-    ]
-    with pytest.raises(Invalid):
-        await world.client.json_patch(CONFIG_MAPS, "settings", operations, world.namespace)
-    assert (await world.client.get(CONFIG_MAPS, "settings", world.namespace))["data"] == {"color": "blue"}
-
-
-async def test_a_json_patch_against_another_version_is_refused(world: World) -> None:
-    before = await world.config_map(color="blue")
-    operations: list[Json] = [
-        {"op": "test", "path": "/metadata/resourceVersion", "value": str(int(before["resourceVersion"]) - 1)},
-        {"op": "add", "path": "/metadata/finalizers", "value": ["bulkhead.dev/cleanup"]},
-    ]
-    with pytest.raises((Invalid, Conflict)):
-        await world.client.json_patch(CONFIG_MAPS, "settings", operations, world.namespace)
 
 
 async def test_the_status_is_patched_through_its_subresource(world: World) -> None:

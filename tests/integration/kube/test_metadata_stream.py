@@ -13,9 +13,10 @@ import pytest
 from bulkhead.kube.children import ChildMeta, ChildStore
 from bulkhead.kube.client import KubeClient
 from bulkhead.kube.metadata_stream import MetadataStream
-from bulkhead.kube.resources import CONFIG_MAPS, NAMESPACES, SECRETS, Resource
+from bulkhead.kube.resources import NAMESPACES, SECRETS, Resource
 from hack.plane.plane import Plane
 from tests.integration.kube.cluster import Json, admin, client_of, config_map, fresh, namespace_in, secret, until
+from tests.kinds import CONFIG_MAPS
 
 OURS = {"app.kubernetes.io/managed-by": "bulkhead"}
 DEADLINE_SECONDS = 60.0
