@@ -24,3 +24,11 @@ class Stamp:
         if len(parts) != 3 or parts[0] != _PREFIX or not parts[1] or not parts[2]:
             return None
         return cls(parts[1], parts[2])
+
+
+def owner_of(mark: Stamp | str | None) -> str:
+    """What is known of whose an object is, from what it is marked with; for people."""
+    if mark is None:
+        return "it bears no stamp"
+    stamp = mark if isinstance(mark, Stamp) else Stamp.parse(mark)
+    return f"installation {stamp.installation}, UID {stamp.uid}" if stamp else "its stamp is not one of ours"

@@ -96,6 +96,12 @@ class EngineChanged:
     found: str
 
 
+def engine_changed(remembered: str, found: str) -> EngineChanged | None:
+    """`EngineChanged` where another server answers than the one that is remembered; None where it is that one, or the
+    first that answers."""
+    return EngineChanged(remembered, found) if remembered and remembered != found else None
+
+
 @dataclass(frozen=True, slots=True)
 class Invalid:
     """The spec asks for what this engine can not or must not give; nothing is done until the spec changes."""

@@ -168,7 +168,7 @@ async def test_the_data_of_a_namesake_with_another_uid_is_never_touched(server: 
     before = inventory(server)
     second = driver.request(uid="the-second")
     decision = driver.engine.decide(second, await driver.engine.observe(second))
-    assert decision == Conflict("bucket", BUCKET, "it belongs to the UID the-first")
+    assert decision == Conflict("bucket", BUCKET, f"installation {gen.INSTALLATION}, UID the-first")
     await driver.converge(gen.cut(second))
     await driver.erase(second)
     assert inventory(server) == before

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bulkhead.api import sensitive
-from bulkhead.api.ownership import Stamp
+from bulkhead.api.ownership import Stamp, owner_of
 from bulkhead.api.sensitive import Sensitive
 from tests.unit.api import gen
 
@@ -52,3 +52,17 @@ def test_secrets_are_compared_by_value() -> None:
     assert Sensitive("a") != Sensitive("b")
     assert Sensitive("a") != "a"
     assert not Sensitive("")
+
+
+@pytest.mark.parametrize(
+    ("mark", "owner"),
+    [
+        (None, "it bears no stamp"),
+        ("", "its stamp is not one of ours"),
+        ("made by hand", "its stamp is not one of ours"),
+        ("bulkhead:here:u-1", "installation here, UID u-1"),
+        (Stamp("here", "u-1"), "installation here, UID u-1"),
+    ],
+)
+def test_whose_an_object_is_is_told_as_far_as_its_mark_says(mark: Stamp | str | None, owner: str) -> None:
+    assert owner_of(mark) == owner

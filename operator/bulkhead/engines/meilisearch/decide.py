@@ -12,7 +12,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from bulkhead.api.ownership import Stamp
+from bulkhead.api.ownership import Stamp, owner_of
 from bulkhead.engines.contract import (
     Access,
     ClaimFirst,
@@ -23,6 +23,7 @@ from bulkhead.engines.contract import (
     EngineChanged,
     Request,
     ServerRequest,
+    engine_changed,
 )
 from bulkhead.engines.meilisearch.keys import Key, tenant_key
 from bulkhead.engines.meilisearch.steps import (
@@ -139,7 +140,7 @@ def _indexes_in(objects: Iterable[str]) -> frozenset[str]:
 
 def decide(wanted: Wanted, seen: Seen) -> Decision:
     """How `seen` becomes what is wanted, or why it must not."""
-    if changed := _changed(wanted.server, seen.server):
+    if changed := engine_changed(wanted.server, seen.server):
         return changed
     if wanted.access is Access.CUT:
         return Do(_revocation(seen))
@@ -160,7 +161,7 @@ def decide_removal(wanted: Wanted, seen: Seen) -> Do | EngineChanged:
     """
     if wanted.access is not Access.CUT:
         raise ValueError("removal needs what is seen with access cut: with it open, not every key is looked for")
-    if changed := _changed(wanted.server, seen.server):
+    if changed := engine_changed(wanted.server, seen.server):
         return changed
     ours = removable(wanted, seen)
     stamped = tuple(name for name in ours if name in seen.owners)
@@ -177,10 +178,6 @@ def decide_removal(wanted: Wanted, seen: Seen) -> Do | EngineChanged:
 def removable(wanted: Wanted, seen: Seen) -> tuple[str, ...]:
     """The names that are ours to erase, with what stands, waits or is remembered under them."""
     return tuple(name for name in wanted.names if _removable(wanted, seen, name))
-
-
-def _changed(remembered: str, found: str) -> EngineChanged | None:
-    return EngineChanged(remembered, found) if remembered and remembered != found else None
 
 
 def _problem(wanted: Wanted, seen: Seen) -> Decision | None:
@@ -266,14 +263,6 @@ def _revocation(seen: Seen) -> tuple[MeilisearchStep, ...]:
     return tuple(DeleteKey(key.uid) for key in seen.keys)
 
 
-def owner_of(mark: str | None) -> str:
-    """What is known of whose an object is, from the mark that it bears."""
-    if mark is None:
-        return "it bears no stamp"
-    stamp = Stamp.parse(mark)
-    return f"installation {stamp.installation}, UID {stamp.uid}" if stamp else "its stamp is not one of ours"
-
-
 # -- the server --------------------------------------------------------------------------------------------------------
 
 
@@ -302,7 +291,7 @@ class SeenServer:
 def decide_server(request: ServerRequest, seen: SeenServer) -> Decision:
     """Steps that prepare the server. A register of our installation is ours, whichever DataPlane had it made: a
     DataPlane that is deleted and applied again has another UID, and the register holds all tenants' stamps."""
-    if changed := _changed(request.holding.server, seen.identity):
+    if changed := engine_changed(request.holding.server, seen.identity):
         return changed
     if seen.marker is None:
         write = WriteIdentity(request.stamp, request.proposal)

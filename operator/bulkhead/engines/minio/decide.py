@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from bulkhead.api.ownership import Stamp
+from bulkhead.api.ownership import owner_of
 from bulkhead.api.sensitive import Sensitive
 from bulkhead.engines.contract import (
     Access,
@@ -20,6 +20,7 @@ from bulkhead.engines.contract import (
     EngineChanged,
     Invalid,
     Request,
+    engine_changed,
 )
 from bulkhead.engines.minio.state import Bucket, Policy, Seen, User, Wanted, wanted_of
 from bulkhead.engines.minio.steps import (
@@ -50,7 +51,7 @@ BUCKET = "bucket"
 def decide(request: Request, seen: Seen) -> Decision:
     """The steps towards `request`, or why none is taken."""
     holding, wanted = request.holding, wanted_of(request)
-    if changed := _changed(request, seen):
+    if changed := engine_changed(request.holding.server, seen.server):
         return changed
     if request.access is Access.CUT:
         return Do(tuple(_cut(request, wanted, seen)))
@@ -78,23 +79,18 @@ def decide_removal(request: Request, seen: Seen) -> Do | EngineChanged:
     uploads looked up."""
     if request.access is not Access.CUT:
         raise ValueError("removal needs a request with access cut")
-    if changed := _changed(request, seen):
+    if changed := engine_changed(request.holding.server, seen.server):
         return changed
     wanted = wanted_of(request)
     cut = tuple(_cut(request, wanted, seen))
     return Do(cut or tuple(_erase(request, wanted, seen)))
 
 
-def _changed(request: Request, seen: Seen) -> EngineChanged | None:
-    remembered = request.holding.server
-    return EngineChanged(remembered, seen.server) if remembered and remembered != seen.server else None
-
-
 def _conflict(request: Request, wanted: Wanted, seen: Seen) -> Conflict | None:
     if seen.bucket is not None and not _bucket_is_ours(request, seen.bucket):
-        return Conflict("bucket", wanted.bucket, _owner(wanted, seen.bucket.stamp))
+        return Conflict("bucket", wanted.bucket, owner_of(seen.bucket.stamp))
     if seen.policy is not None and not _policy_is_ours(request, seen.policy):
-        return Conflict("policy", wanted.policy, _owner(wanted, seen.policy.stamp))
+        return Conflict("policy", wanted.policy, owner_of(seen.policy.stamp))
     if seen.users and not _users_are_ours(request, seen):
         return Conflict("user", next(iter(seen.users)), "it was there before our names were claimed")
     return None
@@ -117,14 +113,6 @@ def _policy_is_ours(request: Request, policy: Policy) -> bool:
 def _users_are_ours(request: Request, seen: Seen) -> bool:
     stamped = seen.policy is not None and seen.policy.stamp == request.stamp
     return stamped or bool(request.holding.claimed_at)
-
-
-def _owner(wanted: Wanted, stamp: Stamp | None) -> str:
-    if stamp is None:
-        return "it bears no stamp"
-    if stamp.installation != wanted.stamp.installation:
-        return f"it belongs to the installation {stamp.installation}"
-    return f"it belongs to the UID {stamp.uid}"
 
 
 def _incomplete(wanted: Wanted, seen: Seen) -> bool:

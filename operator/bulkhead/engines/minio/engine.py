@@ -15,7 +15,16 @@ from bulkhead.api.names import PhysicalNames
 from bulkhead.api.ownership import Stamp
 from bulkhead.api.record import Credential, EngineName, Holding
 from bulkhead.api.sensitive import Sensitive
-from bulkhead.engines.contract import Access, Decision, Do, EngineChanged, Request, Server, ServerRequest
+from bulkhead.engines.contract import (
+    Access,
+    Decision,
+    Do,
+    EngineChanged,
+    Request,
+    Server,
+    ServerRequest,
+    engine_changed,
+)
 from bulkhead.engines.errors import Refused
 from bulkhead.engines.http import address_of, tls_context
 from bulkhead.engines.minio import release
@@ -94,8 +103,7 @@ class MinioEngine:
         return Server(identity=seen.identity, version=seen.version, advisories=seen.advisories)
 
     def decide_server(self, request: ServerRequest, seen: ServerSeen) -> Decision:
-        remembered = request.holding.server
-        return EngineChanged(remembered, seen.identity) if remembered and remembered != seen.identity else Do()
+        return engine_changed(request.holding.server, seen.identity) or Do()
 
     # -- one tenant ----------------------------------------------------------------------------------------------------
     def credentials(

@@ -5,9 +5,18 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection, Iterable
 
-from bulkhead.api.ownership import Stamp
+from bulkhead.api.ownership import Stamp, owner_of
 from bulkhead.api.sensitive import Sensitive
-from bulkhead.engines.contract import Access, ClaimFirst, Conflict, DataMissing, Decision, Do, EngineChanged
+from bulkhead.engines.contract import (
+    Access,
+    ClaimFirst,
+    Conflict,
+    DataMissing,
+    Decision,
+    Do,
+    EngineChanged,
+    engine_changed,
+)
 from bulkhead.engines.postgres.databases import (
     SEARCH_PATH,
     ConformDatabase,
@@ -86,11 +95,6 @@ def decide_removal(wanted: Wanted, seen: Seen) -> Do | EngineChanged:
     )
 
 
-def engine_changed(remembered: str, found: str) -> EngineChanged | None:
-    """Another server answers than the one that holds our data."""
-    return EngineChanged(remembered, found) if remembered and remembered != found else None
-
-
 # -- whose it is -------------------------------------------------------------------------------------------------------
 
 
@@ -105,14 +109,6 @@ def _first_not_ours(wanted: Wanted, seen: Seen) -> Conflict | None:
         if role.name in names and role.stamp != str(wanted.stamp):
             return Conflict("role", role.name, owner_of(role.stamp))
     return None
-
-
-def owner_of(stamp: str | None) -> str:
-    """What is known of whose an object is, from its comment."""
-    parsed = Stamp.parse(stamp)
-    if parsed is None:
-        return "it bears no stamp"
-    return f"it belongs to {parsed.uid} of installation {parsed.installation}"
 
 
 def _erasable(database: SeenDatabase, wanted: Wanted) -> bool:

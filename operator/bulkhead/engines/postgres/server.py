@@ -6,10 +6,9 @@ import hashlib
 from collections.abc import Sequence
 
 from bulkhead.api.ownership import Stamp
-from bulkhead.engines.contract import Do, EngineChanged, ServerRequest
+from bulkhead.engines.contract import Do, EngineChanged, ServerRequest, engine_changed
 from bulkhead.engines.errors import EngineError, Insecure, Refused, Unavailable
 from bulkhead.engines.postgres.databases import CloseToPublic, CreateDatabase, DropDatabase, FurnishWarm, OpenWarm
-from bulkhead.engines.postgres.decide import engine_changed
 from bulkhead.engines.postgres.roles import DropRole
 from bulkhead.engines.postgres.seen import Facts, Operator
 from bulkhead.engines.postgres.statement import MAINTENANCE, SEPARATE_OPTIONS, Statement

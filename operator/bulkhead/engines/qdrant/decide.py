@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from bulkhead.api.ownership import Stamp
+from bulkhead.api.ownership import Stamp, owner_of
 from bulkhead.engines.contract import (
     Access,
     ClaimFirst,
@@ -19,6 +19,7 @@ from bulkhead.engines.contract import (
     Invalid,
     Request,
     ServerRequest,
+    engine_changed,
 )
 from bulkhead.engines.qdrant.steps import (
     CreateCollection,
@@ -125,7 +126,7 @@ def wanted_of(request: Request) -> Wanted:
 
 def decide(wanted: Wanted, seen: Seen) -> Decision:
     """How `seen` becomes what is wanted, or why it must not."""
-    if changed := _changed(wanted.server, seen.server):
+    if changed := engine_changed(wanted.server, seen.server):
         return changed
     if wanted.access is Access.CUT:
         return Do(_revocation(wanted, seen))
@@ -141,13 +142,9 @@ def decide_removal(wanted: Wanted, seen: Seen) -> Do | EngineChanged:
     """Tokens, then snapshots, then the collection: a snapshot outlives its collection and is then out of reach."""
     if wanted.access is not Access.CUT:
         raise ValueError("removal needs what is seen with access cut: with it open, no snapshot is looked for")
-    if changed := _changed(wanted.server, seen.server):
+    if changed := engine_changed(wanted.server, seen.server):
         return changed
     return Do((*_revocation(wanted, seen), *_erasure(wanted, seen), *_oblivion(wanted, seen)))
-
-
-def _changed(remembered: str, found: str) -> EngineChanged | None:
-    return EngineChanged(remembered, found) if remembered and remembered != found else None
 
 
 def _problem(wanted: Wanted, seen: SeenCollection | None) -> Decision | None:
@@ -220,14 +217,6 @@ def _oblivion(wanted: Wanted, seen: Seen) -> tuple[QdrantStep, ...]:
     return () if seen.entry is None else (Unregister(wanted.stamp),)
 
 
-def owner_of(mark: str | None) -> str:
-    """What is known of whose an object is, from the mark that it bears."""
-    if mark is None:
-        return "it bears no stamp"
-    stamp = Stamp.parse(mark)
-    return f"installation {stamp.installation}, UID {stamp.uid}" if stamp else "its stamp is not one of ours"
-
-
 # -- the server --------------------------------------------------------------------------------------------------------
 
 
@@ -262,7 +251,7 @@ def own_entry(stamp: Stamp) -> Entry:
 def decide_server(request: ServerRequest, seen: SeenServer) -> Decision:
     """Steps that prepare the server. A register of our installation is ours, whichever DataPlane had it made: a
     DataPlane that is deleted and applied again has another UID, and the register holds all tenants' tokens."""
-    if changed := _changed(request.holding.server, seen.identity):
+    if changed := engine_changed(request.holding.server, seen.identity):
         return changed
     if seen.register is not None and not same_installation(seen.register.mark, request.stamp):
         return Conflict("collection", REGISTER, owner_of(seen.register.mark))

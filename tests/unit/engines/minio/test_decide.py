@@ -86,8 +86,8 @@ def test_a_generation_out_of_force_is_removed_with_its_sessions() -> None:
 @pytest.mark.parametrize(
     ("stamp", "owner"),
     [
-        (STRANGER, "it belongs to the UID uid-of-globex"),
-        (FOREIGN, "it belongs to the installation another-installation"),
+        (STRANGER, f"installation {gen.INSTALLATION}, UID uid-of-globex"),
+        (FOREIGN, "installation another-installation, UID uid-of-acme"),
     ],
 )
 def test_a_bucket_with_another_stamp_is_a_conflict(stamp: Stamp, owner: str) -> None:

@@ -162,7 +162,7 @@ def test_a_role_without_our_stamp_is_never_touched(name: str, mark: str | None) 
 
 def test_a_conflict_names_the_owner_that_the_stamp_names() -> None:
     found = decided(gen.wanted(), gen.nothing(databases=(gen.database(mark=ELSEWHERE),)))
-    assert found == Conflict("database", "acme", f"it belongs to {gen.uid_of('acme')} of installation elsewhere")
+    assert found == Conflict("database", "acme", f"installation elsewhere, UID {gen.uid_of('acme')}")
 
 
 def test_a_draft_that_was_open_may_hold_data_and_is_not_ours() -> None:
