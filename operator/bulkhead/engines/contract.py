@@ -46,6 +46,14 @@ class Request:
     """Look also at what would cost too much each time, such as whether the server still takes the credentials. Asked
     for after a difference, and of a few DataClusters a cycle."""
 
+    @property
+    def published(self) -> Credential:
+        """The credential for a binding. Raises ValueError where none was issued: then there is nothing to publish."""
+        credential = self.holding.published
+        if credential is None:
+            raise ValueError("a binding needs an issued credential")
+        return credential
+
 
 class Step(Protocol):
     """One idempotent, mutating call. Its repr is logged: secrets are `Sensitive` or left out of it."""

@@ -41,6 +41,13 @@ class Reply:
     def good(self) -> bool:
         return 200 <= self.status < 300
 
+    def refused(self, whom: str) -> bool:
+        """Whether it is a no to whoever asked. Raises Unavailable where it is neither yes nor no, so that a hiccup of
+        the server, `whom`, is never taken for a lock."""
+        if self.good or self.status in {401, 403}:
+            return not self.good
+        raise Unavailable(f"while trying what {whom} refuses: it answered {self.status}")
+
 
 class HttpClient:
     """One server behind one address, reached with one admin credential."""

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import re
 
+from bulkhead.engines.errors import Insecure
+
 Release = tuple[int, int, int]
+
+
+def require(engine: str, version: str, oldest: Release) -> None:
+    """Raises Insecure for a release that can not hold tenants apart, or that does not say which it is."""
+    release = release_of(version)
+    if release is None or release < oldest:
+        needed = ".".join(map(str, oldest))
+        raise Insecure(f'this {engine} is of version "{version}"; tenants need {needed} or later: upgrade it')
 
 
 def release_of(text: str) -> Release | None:

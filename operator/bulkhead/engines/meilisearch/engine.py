@@ -14,9 +14,10 @@ from bulkhead.api.names import PhysicalNames
 from bulkhead.api.ownership import Stamp
 from bulkhead.api.record import Credential, EngineName, Holding
 from bulkhead.api.sensitive import Sensitive
+from bulkhead.engines.binding import reached_by
 from bulkhead.engines.contract import Access, Decision, Do, EngineChanged, Request, Server, ServerRequest
 from bulkhead.engines.errors import Refused, Unavailable
-from bulkhead.engines.http import HttpClient, address_of
+from bulkhead.engines.http import HttpClient
 from bulkhead.engines.meilisearch import decide as rules
 from bulkhead.engines.meilisearch import probe
 from bulkhead.engines.meilisearch.api import MeilisearchApi
@@ -132,22 +133,12 @@ class MeilisearchEngine:
                 await self._erase(step)
 
     def binding(self, request: Request) -> Mapping[str, str]:
-        published = request.holding.published
-        if published is None:
-            raise ValueError("a binding needs an issued credential")
-        address = address_of(self._url, "writing the search binding")
-        content = {
-            "type": "meilisearch",
-            "provider": "meilisearch",
-            "uri": self._url,
-            "host": address.host or "",
-            "port": str(address.port),
-            "tls": "true" if address.scheme == "https" else "false",
-            "api-key": published.value.reveal(),
+        return {
+            **reached_by(self._url, "meilisearch", "meilisearch", self._ca_pem),
+            "api-key": request.published.value.reveal(),
             "indexes": ",".join(request.names.indexes),
             "primary-key": rules.PRIMARY_KEY,
         }
-        return content if self._ca_pem is None else {**content, "ca.crt": self._ca_pem}
 
     # -- all tenants ---------------------------------------------------------------------------------------------------
     def fingerprint(self, request: Request) -> str:

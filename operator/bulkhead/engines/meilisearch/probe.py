@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from bulkhead.api.sensitive import Sensitive
-from bulkhead.engines.errors import Insecure, Refused, Unavailable
+from bulkhead.engines import release
+from bulkhead.engines.errors import Insecure, Refused
 from bulkhead.engines.meilisearch.api import MeilisearchApi
 from bulkhead.engines.meilisearch.errors import RIGHTS
 from bulkhead.engines.meilisearch.keys import key_value, require_strong
-from bulkhead.engines.release import Release, release_of
+from bulkhead.engines.release import Release
 
 OLDEST: Release = (1, 48, 3)
 """The first that denies actions on the whole server to keys of single indexes; earlier ones granted them."""
@@ -21,21 +22,15 @@ _LISTING = "/indexes?limit=1"
 
 
 def require_release(version: str) -> None:
-    """Raises Insecure for a release that can not hold tenants apart, or that does not say which it is."""
-    release = release_of(version)
-    if release is None or release < OLDEST:
-        oldest = ".".join(map(str, OLDEST))
-        raise Insecure(f'this Meilisearch is of version "{version}"; tenants need {oldest} or later: upgrade it')
+    """Raises Insecure for one that can not hold tenants apart."""
+    release.require("Meilisearch", version, OLDEST)
 
 
 async def require_locked(api: MeilisearchApi, master_key: Sensitive) -> None:
     """Raises Insecure for a server without a master key, or with one that is too short: it lets in who has none."""
     require_strong(master_key)
-    reply = await api.answers_to({}, _LISTING)
-    if reply.good:
+    if not (await api.answers_to({}, _LISTING)).refused("Meilisearch"):
         raise Insecure("Meilisearch answers somebody without a key: start it with a master key (MEILI_MASTER_KEY)")
-    if reply.status not in {401, 403}:  # so that a hiccup is never taken for a lock
-        raise Unavailable(f"while trying what Meilisearch refuses: it answered {reply.status}")
 
 
 async def require_master(api: MeilisearchApi, master_key: Sensitive) -> None:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import yarl
-
 from bulkhead.api.data_plane import ObjectStoreEndpoint
 from bulkhead.api.record import Credential
+from bulkhead.engines.binding import reached_by
 
 
 def binding(
@@ -15,16 +14,10 @@ def binding(
 ) -> Mapping[str, str]:
     """Content for any S3 client. The `AWS_*` keys configure the SDKs of AWS when the Secret is given as environment:
     with their default they send uploads of a kind that the policy denies (`policy.py` says why)."""
-    address = yarl.URL(endpoint.endpoint)
     access_key, secret_key = credential.identity, credential.value.reveal()
-    content = {
-        "type": "s3",
-        "provider": "minio",
-        "uri": endpoint.endpoint,
+    return {
+        **reached_by(endpoint.endpoint, "s3", "minio", ca_pem),
         "endpoint": endpoint.endpoint,
-        "host": address.host or "",
-        "port": str(address.port or ""),
-        "tls": "true" if address.scheme == "https" else "false",
         "bucket": bucket,
         "region": endpoint.region,
         "path-style": "true",
@@ -38,4 +31,3 @@ def binding(
         "AWS_ENDPOINT_URL_S3": endpoint.endpoint,
         "AWS_REQUEST_CHECKSUM_CALCULATION": "when_required",
     }
-    return content if ca_pem is None else {**content, "ca.crt": ca_pem}

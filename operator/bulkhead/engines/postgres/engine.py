@@ -148,10 +148,7 @@ class PostgresEngine:
 
     def binding(self, request: Request) -> Mapping[str, str]:
         """Content of the Service Binding Secret; needs `holding.published`."""
-        credential = request.holding.published
-        if credential is None:
-            raise ValueError("there is no credential to publish")
-        return binding_of(self._endpoint, request.names.database, credential, self._ca_pem)
+        return binding_of(self._endpoint, request.names.database, request.published, self._ca_pem)
 
     # -- all tenants ---------------------------------------------------------------------------------------------------
     def fingerprint(self, request: Request) -> str:

@@ -14,9 +14,10 @@ from bulkhead.api.ownership import Stamp
 from bulkhead.api.record import Credential, EngineName, Holding
 from bulkhead.api.sensitive import Sensitive
 from bulkhead.api.timestamp import rfc3339
+from bulkhead.engines.binding import reached_by
 from bulkhead.engines.contract import Access, Decision, Do, EngineChanged, Request, Server, ServerRequest
 from bulkhead.engines.errors import Refused, Unavailable
-from bulkhead.engines.http import HttpClient, address_of
+from bulkhead.engines.http import HttpClient
 from bulkhead.engines.qdrant import decide as rules
 from bulkhead.engines.qdrant import probe
 from bulkhead.engines.qdrant.api import Collection, QdrantApi
@@ -152,24 +153,15 @@ class QdrantEngine:
                 await self._api.delete_collection(name)
 
     def binding(self, request: Request) -> Mapping[str, str]:
-        published = request.holding.published
-        if published is None:
-            raise ValueError("a binding needs an issued credential")
-        address = address_of(self._url, "writing the vectors binding")
-        content = {
-            "type": "qdrant",
-            "provider": "qdrant",
-            "uri": self._url,
-            "host": address.host or "",
-            "port": str(address.port),
-            "tls": "true" if address.scheme == "https" else "false",
-            "api-key": published.value.reveal(),
-            "expires-at": rfc3339(datetime.fromtimestamp(published.expires_at, UTC)),
+        token = request.published
+        return {
+            **reached_by(self._url, "qdrant", "qdrant", self._ca_pem),
+            "api-key": token.value.reveal(),
+            "expires-at": rfc3339(datetime.fromtimestamp(token.expires_at, UTC)),
             "collection": request.names.collection,
             "dimensions": str(request.spec.embedding.dimensions),
             "distance": request.spec.embedding.distance.value,
         }
-        return content if self._ca_pem is None else {**content, "ca.crt": self._ca_pem}
 
     # -- all tenants ---------------------------------------------------------------------------------------------------
     def fingerprint(self, request: Request) -> str:

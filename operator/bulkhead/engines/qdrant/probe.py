@@ -10,11 +10,12 @@ from datetime import datetime
 
 from bulkhead.api.ownership import Stamp
 from bulkhead.api.sensitive import Sensitive
-from bulkhead.engines.errors import Insecure, Refused, Unavailable
+from bulkhead.engines import release
+from bulkhead.engines.errors import Insecure, Refused
 from bulkhead.engines.http import Reply
 from bulkhead.engines.qdrant.api import QdrantApi
 from bulkhead.engines.qdrant.tokens import mint, require_strong, subject
-from bulkhead.engines.release import Release, release_of
+from bulkhead.engines.release import Release
 
 OLDEST: Release = (1, 16, 0)
 """The first with metadata on collections, which holds our stamp; JWT with `value_exists` came in 1.9."""
@@ -31,11 +32,8 @@ _TELEMETRY = "/telemetry?details_level=2"
 
 
 def require_release(version: str) -> None:
-    """Raises Insecure for a release that can not hold tenants apart, or that does not say which it is."""
-    release = release_of(version)
-    if release is None or release < OLDEST:
-        oldest = ".".join(map(str, OLDEST))
-        raise Insecure(f'this Qdrant is of version "{version}"; tenants need {oldest} or later: upgrade it')
+    """Raises Insecure for one that can not hold tenants apart."""
+    release.require("Qdrant", version, OLDEST)
 
 
 async def require_locked(api: QdrantApi, api_key: Sensitive) -> None:
@@ -46,7 +44,7 @@ async def require_locked(api: QdrantApi, api_key: Sensitive) -> None:
         ({"api-key": Sensitive("")}, "an empty key"),
         ({"api-key": unsigned_token()}, "a token signed with an empty key"),
     ):
-        if not _refuses(await api.answers_to(headers, _LISTING)):
+        if not (await api.answers_to(headers, _LISTING)).refused("Qdrant"):
             raise Insecure(
                 f"Qdrant answers {who}: set service.api_key, and neither it nor service.alt_api_key to an empty text "
                 "(QDRANT__SERVICE__ALT_API_KEY= counts as one)"
@@ -55,7 +53,7 @@ async def require_locked(api: QdrantApi, api_key: Sensitive) -> None:
 
 async def require_tokens_end(api: QdrantApi, api_key: Sensitive, stamp: Stamp, now: datetime) -> None:
     """Raises Insecure where a token opens something although its subject was never registered."""
-    if not _refuses(await _listing_for(api, api_key, f"{stamp.uid}/never", now)):
+    if not (await _listing_for(api, api_key, f"{stamp.uid}/never", now)).refused("Qdrant"):
         raise Insecure(
             "Qdrant honours a token whose subject is not registered: value_exists has no effect, so no token could be "
             "revoked; upgrade the server"
@@ -64,7 +62,7 @@ async def require_tokens_end(api: QdrantApi, api_key: Sensitive, stamp: Stamp, n
 
 async def require_tokens_work(api: QdrantApi, api_key: Sensitive, stamp: Stamp, now: datetime) -> None:
     """Raises Refused where a proper token opens nothing. Needs the operator's own entry in the register."""
-    if _refuses(await _listing_for(api, api_key, subject(stamp.uid, 0), now)):
+    if (await _listing_for(api, api_key, subject(stamp.uid, 0), now)).refused("Qdrant"):
         raise Refused(
             "Qdrant does not honour tokens signed with our API key: set service.jwt_rbac: true on the server, and put "
             "its API key (no token, no read-only key) under api-key in adminSecretRef"
@@ -83,13 +81,6 @@ async def _listing_for(api: QdrantApi, api_key: Sensitive, named: str, now: date
 
 def _probing_token(api_key: Sensitive, named: str, now: datetime) -> Sensitive:
     return mint(api_key, collection=DECOY, subject=named, expires_at=int(now.timestamp()) + _SECONDS)
-
-
-def _refuses(reply: Reply) -> bool:
-    """Raises Unavailable where the answer says neither yes nor no, so that a hiccup is never taken for a lock."""
-    if reply.good or reply.status in {401, 403}:
-        return not reply.good
-    raise Unavailable(f"while trying what Qdrant refuses: it answered {reply.status}")
 
 
 def unsigned_token() -> Sensitive:

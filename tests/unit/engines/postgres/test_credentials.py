@@ -112,7 +112,7 @@ def test_the_last_generation_is_published() -> None:
 
 
 def test_there_is_no_binding_without_a_credential() -> None:
-    with pytest.raises(ValueError, match="no credential"):
+    with pytest.raises(ValueError, match="issued credential"):
         engine().binding(gen.request(held=gen.holding(generations=())))
 
 
