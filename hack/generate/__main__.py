@@ -6,36 +6,40 @@ import argparse
 import sys
 from pathlib import Path
 
-from hack.generate.definitions import files
+from hack.generate import definitions, platform
 
-FOLDER = Path(__file__).parents[2] / "crds"
+ROOT = Path(__file__).parents[2]
+CRDS = Path("crds")
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m hack.generate", description="Write crds/ from the API's structs.")
+    parser = argparse.ArgumentParser(
+        prog="python -m hack.generate", description="Write crds/ and docs/openapi.json from the types of the API."
+    )
     parser.add_argument("--check", action="store_true", help="write nothing, fail where a file is stale")
     check = parser.parse_args().check
-    wanted = files()
-    stale = sorted(name for name, text in wanted.items() if _text(FOLDER / name) != text)
-    left = sorted(path.name for path in FOLDER.glob("*") if path.name not in wanted)
+    wanted = {CRDS / name: text for name, text in definitions.files().items()}
+    wanted[Path("docs/openapi.json")] = platform.document()
+    stale = sorted(path for path, text in wanted.items() if _text(path) != text)
+    left = sorted(CRDS / path.name for path in (ROOT / CRDS).glob("*") if CRDS / path.name not in wanted)
     if check:
         return _report(stale, left)
-    FOLDER.mkdir(exist_ok=True)
-    for name in stale:
-        (FOLDER / name).write_text(wanted[name])
-    for name in left:
-        (FOLDER / name).unlink()
+    for path in stale:
+        (ROOT / path).parent.mkdir(exist_ok=True)
+        (ROOT / path).write_text(wanted[path])
+    for path in left:
+        (ROOT / path).unlink()
     return 0
 
 
-def _report(stale: list[str], left: list[str]) -> int:
-    for name in (*stale, *left):
-        print(f"crds/{name} is stale: run `python -m hack.generate`", file=sys.stderr)
+def _report(stale: list[Path], left: list[Path]) -> int:
+    for path in (*stale, *left):
+        print(f"{path} is stale: run `python -m hack.generate`", file=sys.stderr)
     return 1 if stale or left else 0
 
 
 def _text(path: Path) -> str:
-    return path.read_text() if path.exists() else ""
+    return (ROOT / path).read_text() if (ROOT / path).exists() else ""
 
 
 if __name__ == "__main__":

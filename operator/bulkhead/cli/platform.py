@@ -7,17 +7,44 @@ import asyncio
 import os
 import sys
 
+import uvloop
+
+from bulkhead.platform import app
 from bulkhead.platform.audit import verify
 from bulkhead.platform.database import migrate
+from bulkhead.platform.database.pools import TooPowerful
+from bulkhead.platform.http.server import Bounds
 from bulkhead.platform.settings import Environment, Wrong
+from bulkhead.telemetry import logs
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Say what the command takes, and set `run` in its options: what does it, and gives the exit status."""
     parser.description = "Settings are variables BULKHEAD_PLATFORM_...; each command names those that it lacks."
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _serve(commands.add_parser("serve", help="run the service"))
     _migrate(commands.add_parser("migrate", help="bring the database to this release's schema"))
     _verify_audit(commands.add_parser("verify-audit", help="say whether the audit is what was signed and exported"))
+
+
+def _serve(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Serve until SIGTERM: then say so to balancers, finish what runs, and end. A second SIGTERM ends at once."
+    )
+    parser.formatter_class = argparse.ArgumentDefaultsHelpFormatter
+    parser.add_argument("--log-level", choices=("debug", "info", "warning", "error"), default="info")
+    parser.set_defaults(run=_run_serve)
+
+
+def _run_serve(options: argparse.Namespace) -> int:
+    logs.configure(options.log_level, sys.stdout)
+    try:
+        settings = Environment(os.environ).serve()
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(app.serve(settings, bounds=Bounds()))
+    except (Wrong, TooPowerful) as error:
+        return _fail(error, 2)
+    return 0
 
 
 def _migrate(parser: argparse.ArgumentParser) -> None:

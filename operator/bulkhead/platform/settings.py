@@ -12,6 +12,10 @@ Each command reads what it needs and nothing else: who serves has no log-in of t
     ..._PREVIOUS                            of the two above, while they are rotated
     BULKHEAD_PLATFORM_URL                   serve: the address that joiners know, without a slash at its end
     BULKHEAD_PLATFORM_LISTEN                serve: host:port
+    BULKHEAD_PLATFORM_OPERATIONS_LISTEN     serve: host:port of health and metrics, which are not for callers
+    BULKHEAD_PLATFORM_TLS_CERTIFICATE_FILE, _TLS_KEY_FILE   serve: PEM; without them TLS ends at a proxy in front
+    BULKHEAD_PLATFORM_DRAIN_DELAY_SECONDS   serve: from SIGTERM, which takes readiness back, to the last connection
+    BULKHEAD_PLATFORM_DRAIN_SECONDS         serve: for requests that run then
     BULKHEAD_PLATFORM_EXPORT_DIRECTORY      serve, verify-audit: where heads and revocations outlive the database
     BULKHEAD_PLATFORM_TRUSTED_PROXIES       serve: networks whose word about a caller's address is taken
     BULKHEAD_PLATFORM_ALLOWED_ADDRESSES     serve: private networks that webhooks and issuers may lie in
@@ -88,6 +92,14 @@ class Scrypt:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TlsFiles:
+    """PEM files, read again when they change."""
+
+    certificate: Path
+    key: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """What `serve` is told.
 
@@ -105,6 +117,11 @@ class Settings:
     url: str
     host: str
     port: int
+    operations_host: str
+    operations_port: int
+    tls: TlsFiles | None
+    drain_delay_seconds: float
+    drain_seconds: float
     export_directory: Path | None
     trusted_proxies: tuple[Network, ...]
     allowed_addresses: tuple[Network, ...]
@@ -136,7 +153,8 @@ class Environment:
         """All that the service needs. Raises Wrong."""
         wait = self._number("DATABASE_WAIT_SECONDS", 5, 1, 60)
         statement = self._number("STATEMENT_SECONDS", 10, 1, 300)
-        host, port = self._listen()
+        host, port = self._listen("LISTEN", "127.0.0.1:8080")
+        operations_host, operations_port = self._listen("OPERATIONS_LISTEN", "127.0.0.1:9090")
         return Settings(
             api=self._dsn("API_DSN"),
             worker=self._dsn("WORKER_DSN"),
@@ -151,6 +169,11 @@ class Environment:
             url=self._url(),
             host=host,
             port=port,
+            operations_host=operations_host,
+            operations_port=operations_port,
+            tls=self._tls(),
+            drain_delay_seconds=self._number("DRAIN_DELAY_SECONDS", 5, 0, 600),
+            drain_seconds=self._number("DRAIN_SECONDS", 25, 1, 600),
             export_directory=self._folder("EXPORT_DIRECTORY"),
             trusted_proxies=self._networks("TRUSTED_PROXIES"),
             allowed_addresses=self._networks("ALLOWED_ADDRESSES"),
@@ -224,11 +247,17 @@ class Environment:
             raise Wrong(f"{name} has to begin with https:// (http:// is for loopback alone)")
         return text
 
-    def _listen(self) -> tuple[str, int]:
-        text = self._text("LISTEN") or "127.0.0.1:8080"
+    def _tls(self) -> TlsFiles | None:
+        certificate, key = self._text("TLS_CERTIFICATE_FILE"), self._text("TLS_KEY_FILE")
+        if bool(certificate) != bool(key):
+            raise Wrong(f"{PREFIX}TLS_CERTIFICATE_FILE and {PREFIX}TLS_KEY_FILE go together: set both or none")
+        return TlsFiles(certificate=Path(certificate), key=Path(key)) if certificate else None
+
+    def _listen(self, name: str, default: str) -> tuple[str, int]:
+        text = self._text(name) or default
         host, _, port = text.rpartition(":")
         if not host or not (port.isascii() and port.isdigit()) or int(port) > 65535:
-            raise Wrong(f"{PREFIX}LISTEN has to be host:port, such as 0.0.0.0:8080 or [::]:8080")
+            raise Wrong(f"{PREFIX}{name} has to be host:port, such as 0.0.0.0:8080 or [::]:8080")
         return host.removeprefix("[").removesuffix("]"), int(port)
 
     def _folder(self, name: str) -> Path | None:

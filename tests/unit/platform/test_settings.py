@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bulkhead.platform.settings import PREFIX, Environment, Key, Keys, Settings, Wrong
+from bulkhead.platform.settings import PREFIX, Environment, Key, Keys, Settings, TlsFiles, Wrong
 
 SECRET = "hunter2secret"
 PEPPER, SEALING = b"p" * 32, b"s" * 32
@@ -41,6 +41,15 @@ def test_what_is_needed_is_enough() -> None:
     assert (settings.host, settings.port) == ("127.0.0.1", 8080)
     assert settings.export_directory is None
     assert settings.trusted_proxies == ()
+
+
+def test_operations_have_a_listener_of_their_own_and_a_certificate_needs_its_key() -> None:
+    settings = serve(
+        OPERATIONS_LISTEN="10.0.0.1:9999", TLS_CERTIFICATE_FILE="/tls/tls.crt", TLS_KEY_FILE="/tls/tls.key"
+    )
+    assert (settings.operations_host, settings.operations_port) == ("10.0.0.1", 9999)
+    assert settings.tls == TlsFiles(certificate=Path("/tls/tls.crt"), key=Path("/tls/tls.key"))
+    assert serve().tls is None
 
 
 def test_a_secret_comes_from_a_file_as_well(tmp_path: Path) -> None:
@@ -89,6 +98,11 @@ def test_networks_addresses_and_bounds_are_read(tmp_path: Path) -> None:
         ("URL", "https://[broken", "is no URL"),
         ("LISTEN", "8080", "host:port"),
         ("LISTEN", "0.0.0.0:99999", "host:port"),
+        ("OPERATIONS_LISTEN", "9090", "host:port"),
+        ("TLS_KEY_FILE", "/tls/tls.key", "go together"),
+        ("TLS_CERTIFICATE_FILE", "/tls/tls.crt", "go together"),
+        ("DRAIN_DELAY_SECONDS", "-1", "whole number"),
+        ("DRAIN_SECONDS", "0", "whole number"),
         ("LISTEN", "0.0.0.0:٨٠", "host:port"),
         ("EXPORT_DIRECTORY", "/nowhere/at/all", "is no directory"),
         ("TRUSTED_PROXIES", "10.0.0.1/8", "has host bits set"),

@@ -86,6 +86,7 @@ class _Exchange:
 class Front:
     """The ASGI application over a table. ValueError where a row names a caller that nobody can authenticate.
 
+    quota: None: nobody has one
     trusted: networks of proxies whose X-Forwarded-For is believed
     draining: whether this process is about to end; answers then close their connections
     """
@@ -96,7 +97,7 @@ class Front:
         *,
         authenticators: Mapping[type[Caller], Authenticator],
         transaction: Transaction,
-        quota: Quota,
+        quota: Quota | None,
         audit: Audit,
         failures: Failures,
         metrics: HttpMetrics,
@@ -164,6 +165,9 @@ class Front:
             exchange.problem = await self._audited(exchange, problem)
         except UNAVAILABLE as error:
             exchange.problem = _unavailable(error)
+        except asyncio.CancelledError:
+            # The drain is over, and this is the task's last act: its client learns that nothing was decided.
+            exchange.problem = Problem(Code.UNAVAILABLE, "this replica ends", retry_after=RETRY_SECONDS)
         except Left:
             raise
         except Exception as error:  # noqa: BLE001 - a fault in one handler is told, not spread
@@ -198,8 +202,9 @@ class Front:
     async def _answered(self, exchange: _Exchange, match: Match) -> Response:
         row, request = match.row, exchange.request
         principal = await self._authenticated(row, request)
-        exchange.allowances = await self._quota(principal)
-        spend(exchange.allowances)
+        if self._quota:
+            exchange.allowances = await self._quota(principal)
+            spend(exchange.allowances)
         permit(row.caller, principal, match.path)
         query, body = _query(row, request), await _body(row, request)
         async with AsyncExitStack() as around:

@@ -10,11 +10,12 @@ import asyncio
 import contextlib
 import functools
 import re
+import resource
 import socket
 import ssl
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import uvicorn
@@ -26,6 +27,8 @@ from bulkhead.protocol.problems import Code, Problem
 
 BACKLOG = 2048
 LINGER_SECONDS = 1.0
+OTHER_FILES = 256
+"""What a process has open beside connections of callers: pools, webhooks, proxied streams, logs."""
 _VERSIONS = {"1.0", "1.1"}
 _TARGET = re.compile(rb"/(?!/)[\x21\x22\x24-\x7e]*")
 """Origin form: no authority, no fragment, nothing but visible ASCII."""
@@ -284,6 +287,16 @@ class _Unsignalled(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+
+def within_file_limit(bounds: Bounds) -> Bounds:
+    """`bounds` with no more connections than this process may have files, whose limit is raised as far as it may be."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = bounds.connections + OTHER_FILES
+    files = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < files:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (files, hard))
+    return replace(bounds, connections=min(bounds.connections, files - OTHER_FILES))
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -228,16 +228,9 @@ class World:
     @contextlib.asynccontextmanager
     async def served(self, bounds: Bounds = TIGHT, **options: Any) -> AsyncIterator[Served]:
         """This world on a port of its own for the time of the block."""
-        listener = listen("127.0.0.1", 0)
-        server = Server(self.front(), listener, bounds=bounds, **{"drain_seconds": 5.0, **options})
-        port: int = listener.getsockname()[1]
-        running = asyncio.create_task(server.run())
-        try:
-            yield Served(server, port, running)
-        finally:
+        async with serving(self.front(), bounds, **options) as running:
+            yield running
             self.proceed.set()
-            server.stop()
-            await running
 
 
 @dataclass(frozen=True)
@@ -269,6 +262,20 @@ class Served:
         async with contextlib.aclosing(await self.connect()) as wire:
             wire.say(request)
             return await wire.reply()
+
+
+@contextlib.asynccontextmanager
+async def serving(front: Front, bounds: Bounds, **options: Any) -> AsyncIterator[Served]:
+    """A front on a port of its own for the time of the block."""
+    listener = listen("127.0.0.1", 0)
+    server = Server(front, listener, bounds=bounds, **{"drain_seconds": 5.0, **options})
+    port: int = listener.getsockname()[1]
+    running = asyncio.create_task(server.run())
+    try:
+        yield Served(server, port, running)
+    finally:
+        server.stop()
+        await running
 
 
 class Wire:

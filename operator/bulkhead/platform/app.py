@@ -1,0 +1,221 @@
+"""Composition root of the platform service: the one place where pools, clocks and sources of randomness are made.
+
+    listener of operations (health, metrics) -> database usable -> public listener and workers
+    -> SIGTERM -> unready -> last connection taken -> running requests end -> workers end
+
+What ends without being asked to ends the process: the supervisor starts a whole one again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+import structlog
+
+from bulkhead.platform import health
+from bulkhead.platform.audit.record import Refusals
+from bulkhead.platform.database import pools
+from bulkhead.platform.database.migrate import shortfall
+from bulkhead.platform.database.pools import Pool, Role
+from bulkhead.platform.database.scope import Scope, transaction
+from bulkhead.platform.http.front import Authenticator, Front, Quota
+from bulkhead.platform.http.limits import Failures
+from bulkhead.platform.http.route import Admin, Anonymous, Caller, Joined, Principal, Route, TokenHolder, User
+from bulkhead.platform.http.server import Bounds, Server, listen, within_file_limit
+from bulkhead.platform.http.table import Table
+from bulkhead.platform.http.tls import Tls
+from bulkhead.platform.metrics import Metrics
+from bulkhead.platform.readiness import Readiness
+from bulkhead.platform.settings import Settings
+from bulkhead.telemetry.probes import LoopCanary, Probes
+
+log = structlog.get_logger(__name__)
+
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Worker:
+    """Something that runs beside requests for as long as the process. It is cancelled once no request runs any more."""
+
+    name: str
+    run: Callable[[], Coroutine[Any, Any, None]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Base:
+    """What every part of the service stands on."""
+
+    settings: Settings
+    api: Pool
+    worker: Pool
+    metrics: Metrics
+    failures: Failures
+    readiness: Readiness
+    canary: LoopCanary
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """What the subjects bring, put together."""
+
+    rows: tuple[Route, ...]
+    authenticators: Mapping[type[Caller], Authenticator]
+    quota: Quota | None
+    workers: tuple[Worker, ...]
+
+
+Compose = Callable[[Base], Parts]
+
+
+def parts_of(base: Base) -> Parts:
+    """All subjects. Asks nobody anything: the documents are generated from it, too."""
+    return Parts(
+        rows=health.routes(healthy=base.canary.check, ready=base.readiness.check),
+        authenticators={},
+        quota=None,
+        workers=(Worker(name="readiness", run=base.readiness.watch),),
+    )
+
+
+async def serve(settings: Settings, *, bounds: Bounds, compose: Compose = parts_of) -> None:
+    """Serve until SIGTERM or SIGINT. Raises whatever else ended it.
+
+    Raises:
+        TooPowerful: a log-in of the database may do more than its role.
+        OSError: an address can not be had, or the certificate's files can not be read.
+    """
+    async with (
+        pools.pool(settings.api.text, "api", settings.api_bounds) as api,
+        pools.pool(settings.worker.text, "worker", settings.worker_bounds) as worker,
+    ):
+        base = base_of(settings, api, worker)
+        probes = Probes(healthy=(base.canary.check,), ready=(base.readiness.check,), render_metrics=base.metrics.render)
+        async with probes.serving(settings.operations_host, settings.operations_port) as port:
+            log.info("started", operations=port)
+            base.canary.start()
+            await base.readiness.until_ready()
+            await _refuse_power(base)
+            await _serve(base, compose(base), bounds)
+
+
+def base_of(settings: Settings, api: Pool, worker: Pool) -> Base:
+    """What stands on these pools."""
+    metrics = Metrics()
+    metrics.pool("api", api)
+    metrics.pool("worker", worker)
+    return Base(
+        settings=settings,
+        api=api,
+        worker=worker,
+        metrics=metrics,
+        failures=Failures(clock=time.monotonic),
+        readiness=Readiness(lambda: _why_not(worker)),
+        canary=LoopCanary(on_lag=metrics.loop_lag.observe),
+    )
+
+
+def front_of(base: Base, parts: Parts) -> Front:
+    """The application."""
+    return Front(
+        Table(health.with_document(parts.rows)),
+        authenticators=parts.authenticators,
+        transaction=lambda principal: transaction(base.api, scope_of(principal)),
+        quota=parts.quota,
+        audit=Refusals(base.worker),
+        failures=base.failures,
+        metrics=base.metrics.http,
+        randomness=os.urandom,
+        trusted=base.settings.trusted_proxies,
+        draining=lambda: base.readiness.draining,
+    )
+
+
+def scope_of(principal: Principal) -> Scope:
+    """Whose rows a caller's transactions see."""
+    match principal:
+        case Joined(kind="plane"):
+            return Scope(plane=principal.plane_id)
+        case Joined() | User():
+            return Scope(organisation=principal.organisation_id)
+        case TokenHolder():
+            return Scope(token=principal.token_id)
+        case Admin():
+            return Scope(platform_admin=True)
+        case Anonymous():
+            return Scope()
+
+
+async def _serve(base: Base, parts: Parts, bounds: Bounds) -> None:
+    settings = base.settings
+    tls = Tls(settings.tls.certificate, settings.tls.key) if settings.tls else None
+    listener = listen(settings.host, settings.port)
+    server = Server(
+        front_of(base, parts),
+        listener,
+        bounds=within_file_limit(bounds),
+        tls=tls.context if tls else None,
+        drain_seconds=settings.drain_seconds,
+    )
+    base.metrics.connections(lambda: server.connections)
+    asked = _asked_to_stop()
+    async with asyncio.TaskGroup() as group:
+        workers = [group.create_task(_for_ever(worker)) for worker in (*parts.workers, *_followers(tls))]
+        serving = group.create_task(server.run())
+        log.info("serving", host=settings.host, port=listener.getsockname()[1], routes=len(parts.rows))
+        await asked
+        log.info("draining")
+        base.readiness.drain()
+        await asyncio.sleep(settings.drain_delay_seconds)
+        server.stop()
+        await serving
+        for worker in workers:
+            worker.cancel()
+    log.info("ended")
+
+
+def _followers(tls: Tls | None) -> tuple[Worker, ...]:
+    return (Worker(name="certificate", run=tls.follow),) if tls else ()
+
+
+async def _for_ever(worker: Worker) -> None:
+    await worker.run()
+    raise RuntimeError(f"the worker {worker.name} came to an end")
+
+
+async def _why_not(worker: Pool) -> str:
+    """Why no request can be served. By the worker's pool: that of requests may be busy with them."""
+    try:
+        async with worker.connection() as connection:
+            return await shortfall(connection)
+    except psycopg.OperationalError:
+        return "the database does not answer"
+
+
+async def _refuse_power(base: Base) -> None:
+    roles: tuple[tuple[Role, Pool], ...] = (("api", base.api), ("worker", base.worker))
+    for role, pool in roles:
+        async with pool.connection() as connection:
+            await pools.refuse_power(connection, role)
+
+
+def _asked_to_stop() -> asyncio.Future[None]:
+    """Done at the first SIGTERM or SIGINT. The second finds no handler of ours and ends the process at once."""
+    loop = asyncio.get_running_loop()
+    asked: asyncio.Future[None] = loop.create_future()
+
+    def answer() -> None:
+        for number in _SIGNALS:
+            loop.remove_signal_handler(number)
+        asked.set_result(None)
+
+    for number in _SIGNALS:
+        loop.add_signal_handler(number, answer)
+    return asked
