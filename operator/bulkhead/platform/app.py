@@ -10,21 +10,29 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import signal
 import time
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
+from uuid import uuid4
 
 import psycopg
 import structlog
 
 from bulkhead.platform import health
+from bulkhead.platform.audit import standing
+from bulkhead.platform.audit.export import Export
 from bulkhead.platform.audit.record import Refusals
+from bulkhead.platform.audit.sealer import Sealer
+from bulkhead.platform.audit.standing import Exported
 from bulkhead.platform.database import pools
 from bulkhead.platform.database.migrate import shortfall
 from bulkhead.platform.database.pools import Pool, Role
 from bulkhead.platform.database.scope import Scope, transaction
+from bulkhead.platform.events.delivery import Deliveries
 from bulkhead.platform.http.front import Authenticator, Front, Quota
 from bulkhead.platform.http.limits import Failures
 from bulkhead.platform.http.route import Admin, Anonymous, Caller, Joined, Principal, Route, TokenHolder, User
@@ -32,11 +40,19 @@ from bulkhead.platform.http.server import Bounds, Server, listen, within_file_li
 from bulkhead.platform.http.table import Table
 from bulkhead.platform.http.tls import Tls
 from bulkhead.platform.metrics import Metrics
+from bulkhead.platform.outbound import Outbound
 from bulkhead.platform.readiness import Readiness
-from bulkhead.platform.settings import Settings
+from bulkhead.platform.settings import Keys, Settings
+from bulkhead.platform.signing.keys import SigningKeys
+from bulkhead.platform.signing.sealing import Sealing
+from bulkhead.protocol.assertions import KeyUse
 from bulkhead.telemetry.probes import LoopCanary, Probes
 
 log = structlog.get_logger(__name__)
+
+AUDIT_KEY_LIFETIME = timedelta(days=90)
+LOOK_WAIT_SECONDS = 2.0
+"""For a connection to look at the database by: less than the time that a look may take in all."""
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -60,6 +76,9 @@ class Base:
     failures: Failures
     readiness: Readiness
     canary: LoopCanary
+    sealing: Sealing
+    outbound: Outbound
+    export: Export | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +100,34 @@ def parts_of(base: Base) -> Parts:
         rows=health.routes(healthy=base.canary.check, ready=base.readiness.check),
         authenticators={},
         quota=None,
-        workers=(Worker(name="readiness", run=base.readiness.watch),),
+        workers=(
+            Worker(name="readiness", run=base.readiness.watch),
+            Worker(name="audit", run=lambda: _seal(base)),
+            Worker(name="deliveries", run=_deliveries(base).run),
+        ),
+    )
+
+
+async def _seal(base: Base) -> None:
+    directory = base.settings.export_directory
+    known = await asyncio.to_thread(standing.read, directory) if directory else Exported()
+    keys = SigningKeys(
+        KeyUse.AUDIT_HEAD,
+        platform=base.settings.url,
+        sealing=base.sealing,
+        random=os.urandom,
+        lifetime=AUDIT_KEY_LIFETIME,
+    )
+    await Sealer(base.worker, keys=keys, export=base.export, known=known).run()
+
+
+def _deliveries(base: Base) -> Deliveries:
+    return Deliveries(
+        base.worker,
+        outbound=base.outbound,
+        sealing=base.sealing,
+        new_id=uuid4,
+        chance=random.SystemRandom().random,
     )
 
 
@@ -119,7 +165,21 @@ def base_of(settings: Settings, api: Pool, worker: Pool) -> Base:
         failures=Failures(clock=time.monotonic),
         readiness=Readiness(lambda: _why_not(worker)),
         canary=LoopCanary(on_lag=metrics.loop_lag.observe),
+        sealing=_sealing(settings.key_encryption),
+        outbound=Outbound(allowed=settings.allowed_addresses),
+        export=_export(settings),
     )
+
+
+def _sealing(keys: Keys) -> Sealing:
+    known = [key for key in (keys.current, keys.previous) if key]
+    return Sealing({key.id: key.value for key in known}, random=os.urandom)
+
+
+def _export(settings: Settings) -> Export | None:
+    if settings.export_directory is None:
+        return None
+    return Export(settings.export_directory, replica=str(uuid4()), clock=time.time)
 
 
 def front_of(base: Base, parts: Parts) -> Front:
@@ -193,7 +253,7 @@ async def _for_ever(worker: Worker) -> None:
 async def _why_not(worker: Pool) -> str:
     """Why no request can be served. By the worker's pool: that of requests may be busy with them."""
     try:
-        async with worker.connection() as connection:
+        async with worker.connection(timeout=LOOK_WAIT_SECONDS) as connection:
             return await shortfall(connection)
     except psycopg.OperationalError:
         return "the database does not answer"

@@ -51,13 +51,16 @@ class Sealer:
         """Why this replica must not serve any more: its database was exchanged for an older one. Empty: it was not."""
         return self._shortfall
 
-    async def run(self, stop: asyncio.Event) -> None:
-        """Work until `stop`, then seal what is there; what fails is logged and tried again at its next turn."""
-        async with asyncio.TaskGroup() as group:
-            group.create_task(_repeat(self.seal, SEAL_SECONDS, stop))
-            group.create_task(_repeat(self.sign, SIGN_SECONDS, stop))
-            group.create_task(_repeat(self.look, LOOK_SECONDS, stop))
-        await _attempt(self.seal)
+    async def run(self) -> None:
+        """Work until cancelled, then seal and sign what is there. What fails is logged and tried again at its turn."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(_repeat(self.seal, SEAL_SECONDS))
+                group.create_task(_repeat(self.sign, SIGN_SECONDS))
+                group.create_task(_repeat(self.look, LOOK_SECONDS))
+        finally:
+            await _attempt(self.seal)
+            await _attempt(self.sign)
 
     async def seal(self) -> int:
         """Move all that is recorded by now into the chain. Returns how many rows; 0 also while another replica does."""
@@ -126,14 +129,10 @@ class Sealer:
         await self._export.head(statement)
 
 
-async def _repeat(act: Callable[[], Awaitable[object]], seconds: float, stop: asyncio.Event) -> None:
-    while not stop.is_set():
+async def _repeat(act: Callable[[], Awaitable[object]], seconds: float) -> None:
+    while True:
         await _attempt(act)
-        try:
-            async with asyncio.timeout(seconds):
-                await stop.wait()
-        except TimeoutError:
-            continue
+        await asyncio.sleep(seconds)
 
 
 async def _attempt(act: Callable[[], Awaitable[object]]) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -54,14 +55,14 @@ class Sealing:
             if len(key) != KEY_BYTES:
                 raise ValueError(f"the sealing key {name} must have {KEY_BYTES} bytes")
         self._ciphers = {name: AESGCM(key) for name, key in keys.items()}
-        self._current = next(iter(keys))
+        self.current: Final = next(iter(keys))
         self._random = random
 
     def seal(self, secret: bytes, row: str) -> Sealed:
         """`secret` for the row named `row`, such as "webhooks/{id}"."""
         nonce = self._random(NONCE_BYTES)
-        text = self._ciphers[self._current].encrypt(nonce, secret, _context(self._current, row))
-        return Sealed(nonce + text, self._current)
+        text = self._ciphers[self.current].encrypt(nonce, secret, _context(self.current, row))
+        return Sealed(nonce + text, self.current)
 
     def open(self, sealed: Sealed, row: str) -> bytes:
         """What was sealed for `row`. Raises Unsealable."""
@@ -81,7 +82,7 @@ class Sealing:
 
     def stale(self, sealed: Sealed) -> bool:
         """Whether it should be sealed anew, so that its key can be given up."""
-        return sealed.under != self._current
+        return sealed.under != self.current
 
     def __repr__(self) -> str:
         return f"Sealing({', '.join(self._ciphers)})"

@@ -186,15 +186,25 @@ async def test_a_start_beside_an_export_that_knows_more_is_refused_by_its_standi
     assert "it was restored" in restarted.shortfall
 
 
-async def test_work_goes_on_after_a_failure_and_ends_when_it_is_told_to(platform: Platform) -> None:
-    stop = asyncio.Event()
+async def test_what_was_recorded_until_the_end_is_sealed_and_signed_at_the_end(platform: Platform) -> None:
     await platform.act()
-    running = asyncio.create_task(platform.sealer().run(stop))
+    running = asyncio.create_task(platform.sealer().run())
     await eventually(lambda: _has(platform, 1))
     await platform.act()
-    stop.set()
-    await running
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
     assert await platform.sequences() == [1, 2]
+    assert (await platform.verify()).report.covered == 2
+
+
+async def test_work_goes_on_after_the_database_was_away(platform: Platform) -> None:
+    running = asyncio.create_task(platform.sealer().run())
+    await platform.database.server.postgres.stop()
+    await platform.database.server.postgres.start()
+    await platform.act()
+    await eventually(lambda: _has(platform, 1))
+    running.cancel()
 
 
 async def test_a_sealing_key_that_is_gone_stops_signing_and_not_sealing(platform: Platform) -> None:

@@ -128,14 +128,17 @@ async def test_functions_that_act_as_their_owner_are_the_look_ups_and_the_sealer
     ]
 
 
-async def test_other_functions_read_the_scope_or_refuse(database: Database) -> None:
+async def test_other_functions_read_the_scope_refuse_or_see_one_row_alone(database: Database) -> None:
     async with database.superuser() as session:
         found = await rows(
             session,
             """SELECT oid::regprocedure::text FROM pg_proc
                WHERE pronamespace = 'bulkhead'::regnamespace AND NOT prosecdef""",
         )
-    assert {name.removeprefix("bulkhead.") for (name,) in found} == SCOPE_FUNCTIONS | {"refuse_audit_change()"}
+    assert {name.removeprefix("bulkhead.") for (name,) in found} == SCOPE_FUNCTIONS | {
+        "refuse_audit_change()",
+        "keep_former_secret()",
+    }
 
 
 async def test_the_look_up_role_reads_and_does_nothing_else(database: Database) -> None:
