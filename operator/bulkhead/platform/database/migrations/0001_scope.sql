@@ -1,6 +1,9 @@
 -- What a transaction may see is told by settings, which scope.py sets for that transaction alone. One that was never
 -- set reads as NULL, one that an earlier transaction of the connection set reads as '': both mean nobody, and nobody
 -- sees no row.
+--
+-- Policies ask (SELECT scope_...()), once for a statement: without SELECT, once for each row. A policy that says nothing
+-- of what may be written (WITH CHECK) lets be written what it shows.
 
 CREATE FUNCTION scope_organisation() RETURNS uuid
     LANGUAGE sql STABLE PARALLEL SAFE

@@ -144,12 +144,13 @@ GRANT SELECT ON replicas TO bulkhead_platform_maintenance;
 
 ALTER TABLE organisations ENABLE ROW LEVEL SECURITY;
 ALTER TABLE organisations FORCE ROW LEVEL SECURITY;
-CREATE POLICY organisation ON organisations FOR SELECT TO bulkhead_platform_api USING (id = scope_organisation());
+CREATE POLICY organisation ON organisations FOR SELECT TO bulkhead_platform_api
+    USING (id = (SELECT scope_organisation()));
 CREATE POLICY plane ON organisations FOR SELECT TO bulkhead_platform_api
     USING (EXISTS (SELECT FROM plane_grants g
-                   WHERE g.organisation_id = organisations.id AND g.plane_id = scope_plane() AND g.revoked_at IS NULL));
-CREATE POLICY platform_admin ON organisations TO bulkhead_platform_api
-    USING (scope_platform_admin()) WITH CHECK (scope_platform_admin());
+                   WHERE g.organisation_id = organisations.id AND g.plane_id = (SELECT scope_plane())
+                       AND g.revoked_at IS NULL));
+CREATE POLICY platform_admin ON organisations TO bulkhead_platform_api USING ((SELECT scope_platform_admin()));
 CREATE POLICY maintenance ON organisations TO bulkhead_platform_maintenance USING (true) WITH CHECK (true);
 GRANT SELECT, INSERT, UPDATE (name) ON organisations TO bulkhead_platform_api;
 GRANT SELECT, INSERT, UPDATE ON organisations TO bulkhead_platform_maintenance;
@@ -158,10 +159,10 @@ ALTER TABLE planes ENABLE ROW LEVEL SECURITY;
 ALTER TABLE planes FORCE ROW LEVEL SECURITY;
 CREATE POLICY organisation ON planes FOR SELECT TO bulkhead_platform_api
     USING (EXISTS (SELECT FROM plane_grants g
-                   WHERE g.plane_id = planes.id AND g.organisation_id = scope_organisation() AND g.revoked_at IS NULL));
-CREATE POLICY plane ON planes TO bulkhead_platform_api USING (id = scope_plane()) WITH CHECK (id = scope_plane());
-CREATE POLICY platform_admin ON planes TO bulkhead_platform_api
-    USING (scope_platform_admin()) WITH CHECK (scope_platform_admin());
+                   WHERE g.plane_id = planes.id AND g.organisation_id = (SELECT scope_organisation())
+                       AND g.revoked_at IS NULL));
+CREATE POLICY plane ON planes TO bulkhead_platform_api USING (id = (SELECT scope_plane()));
+CREATE POLICY platform_admin ON planes TO bulkhead_platform_api USING ((SELECT scope_platform_admin()));
 CREATE POLICY worker ON planes FOR SELECT TO bulkhead_platform_worker USING (true);
 CREATE POLICY lookup ON planes FOR SELECT TO bulkhead_platform_lookup USING (true);
 CREATE POLICY maintenance ON planes TO bulkhead_platform_maintenance USING (true) WITH CHECK (true);
@@ -174,10 +175,9 @@ GRANT SELECT, INSERT, UPDATE ON planes TO bulkhead_platform_maintenance;
 ALTER TABLE plane_grants ENABLE ROW LEVEL SECURITY;
 ALTER TABLE plane_grants FORCE ROW LEVEL SECURITY;
 CREATE POLICY organisation ON plane_grants FOR SELECT TO bulkhead_platform_api
-    USING (organisation_id = scope_organisation());
-CREATE POLICY plane ON plane_grants FOR SELECT TO bulkhead_platform_api USING (plane_id = scope_plane());
-CREATE POLICY platform_admin ON plane_grants TO bulkhead_platform_api
-    USING (scope_platform_admin()) WITH CHECK (scope_platform_admin());
+    USING (organisation_id = (SELECT scope_organisation()));
+CREATE POLICY plane ON plane_grants FOR SELECT TO bulkhead_platform_api USING (plane_id = (SELECT scope_plane()));
+CREATE POLICY platform_admin ON plane_grants TO bulkhead_platform_api USING ((SELECT scope_platform_admin()));
 CREATE POLICY worker ON plane_grants FOR SELECT TO bulkhead_platform_worker USING (true);
 CREATE POLICY lookup ON plane_grants FOR SELECT TO bulkhead_platform_lookup USING (true);
 CREATE POLICY maintenance ON plane_grants TO bulkhead_platform_maintenance USING (true) WITH CHECK (true);
@@ -189,10 +189,9 @@ ALTER TABLE plane_targets ENABLE ROW LEVEL SECURITY;
 ALTER TABLE plane_targets FORCE ROW LEVEL SECURITY;
 CREATE POLICY organisation ON plane_targets FOR SELECT TO bulkhead_platform_api
     USING (EXISTS (SELECT FROM plane_grants g
-                   WHERE g.plane_id = plane_targets.plane_id AND g.organisation_id = scope_organisation()
+                   WHERE g.plane_id = plane_targets.plane_id AND g.organisation_id = (SELECT scope_organisation())
                        AND g.revoked_at IS NULL));
-CREATE POLICY platform_admin ON plane_targets TO bulkhead_platform_api
-    USING (scope_platform_admin()) WITH CHECK (scope_platform_admin());
+CREATE POLICY platform_admin ON plane_targets TO bulkhead_platform_api USING ((SELECT scope_platform_admin()));
 CREATE POLICY maintenance ON plane_targets TO bulkhead_platform_maintenance USING (true) WITH CHECK (true);
 GRANT SELECT, INSERT, UPDATE (address, ca, client_certificate, sealed_client_key, sealed_under, set_by, set_at), DELETE
     ON plane_targets TO bulkhead_platform_api;
@@ -201,27 +200,26 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON plane_targets TO bulkhead_platform_maint
 ALTER TABLE tenant_organisations ENABLE ROW LEVEL SECURITY;
 ALTER TABLE tenant_organisations FORCE ROW LEVEL SECURITY;
 CREATE POLICY organisation ON tenant_organisations FOR SELECT TO bulkhead_platform_api
-    USING (organisation_id = scope_organisation());
-CREATE POLICY plane ON tenant_organisations FOR SELECT TO bulkhead_platform_api USING (plane_id = scope_plane());
+    USING (organisation_id = (SELECT scope_organisation()));
+CREATE POLICY plane ON tenant_organisations FOR SELECT TO bulkhead_platform_api
+    USING (plane_id = (SELECT scope_plane()));
 -- All that a plane may change, once. To map a tenant to another organisation, the row is deleted and made anew by an
 -- admin: nobody who serves requests may update organisation_id.
 CREATE POLICY plane_binds ON tenant_organisations FOR UPDATE TO bulkhead_platform_api
-    USING (plane_id = scope_plane() AND tenant_uid IS NULL)
-    WITH CHECK (plane_id = scope_plane() AND tenant_uid IS NOT NULL);
-CREATE POLICY platform_admin ON tenant_organisations TO bulkhead_platform_api
-    USING (scope_platform_admin()) WITH CHECK (scope_platform_admin());
+    USING (plane_id = (SELECT scope_plane()) AND tenant_uid IS NULL)
+    WITH CHECK (plane_id = (SELECT scope_plane()) AND tenant_uid IS NOT NULL);
+CREATE POLICY platform_admin ON tenant_organisations TO bulkhead_platform_api USING ((SELECT scope_platform_admin()));
 CREATE POLICY maintenance ON tenant_organisations TO bulkhead_platform_maintenance USING (true) WITH CHECK (true);
 GRANT SELECT, INSERT, UPDATE (tenant_uid), DELETE ON tenant_organisations TO bulkhead_platform_api;
 GRANT SELECT, INSERT, UPDATE, DELETE ON tenant_organisations TO bulkhead_platform_maintenance;
 
 ALTER TABLE clusters ENABLE ROW LEVEL SECURITY;
 ALTER TABLE clusters FORCE ROW LEVEL SECURITY;
-CREATE POLICY organisation ON clusters TO bulkhead_platform_api
-    USING (organisation_id = scope_organisation()) WITH CHECK (organisation_id = scope_organisation());
+CREATE POLICY organisation ON clusters TO bulkhead_platform_api USING (organisation_id = (SELECT scope_organisation()));
 CREATE POLICY plane ON clusters TO bulkhead_platform_api
-    USING (plane_id = scope_plane()
+    USING (plane_id = (SELECT scope_plane())
            AND organisation_id IN (SELECT g.organisation_id FROM plane_grants g
-                                   WHERE g.plane_id = scope_plane() AND g.revoked_at IS NULL));
+                                   WHERE g.plane_id = (SELECT scope_plane()) AND g.revoked_at IS NULL));
 CREATE POLICY worker ON clusters FOR SELECT TO bulkhead_platform_worker USING (true);
 CREATE POLICY lookup ON clusters FOR SELECT TO bulkhead_platform_lookup USING (true);
 CREATE POLICY maintenance ON clusters TO bulkhead_platform_maintenance USING (true) WITH CHECK (true);
@@ -233,13 +231,12 @@ GRANT SELECT, INSERT, UPDATE ON clusters TO bulkhead_platform_maintenance;
 
 ALTER TABLE liveness ENABLE ROW LEVEL SECURITY;
 ALTER TABLE liveness FORCE ROW LEVEL SECURITY;
-CREATE POLICY organisation ON liveness TO bulkhead_platform_api
-    USING (organisation_id = scope_organisation()) WITH CHECK (organisation_id = scope_organisation());
+CREATE POLICY organisation ON liveness TO bulkhead_platform_api USING (organisation_id = (SELECT scope_organisation()));
 -- The row-level security of clusters decides within: a plane finds its own there, where it is granted their
 -- organisation.
 CREATE POLICY plane ON liveness TO bulkhead_platform_api
-    USING (of_plane = scope_plane()
-           OR EXISTS (SELECT FROM clusters c WHERE c.id = of_cluster AND c.plane_id = scope_plane()));
+    USING (of_plane = (SELECT scope_plane())
+           OR EXISTS (SELECT FROM clusters c WHERE c.id = of_cluster AND c.plane_id = (SELECT scope_plane())));
 CREATE POLICY worker ON liveness TO bulkhead_platform_worker USING (true) WITH CHECK (true);
 CREATE POLICY lookup ON liveness FOR SELECT TO bulkhead_platform_lookup USING (true);
 CREATE POLICY maintenance ON liveness TO bulkhead_platform_maintenance USING (true) WITH CHECK (true);

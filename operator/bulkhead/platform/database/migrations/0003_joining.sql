@@ -108,10 +108,10 @@ CREATE INDEX challenges_sweep ON challenges (expires_at);
 ALTER TABLE service_keys ENABLE ROW LEVEL SECURITY;
 ALTER TABLE service_keys FORCE ROW LEVEL SECURITY;
 CREATE POLICY organisation ON service_keys TO bulkhead_platform_api
-    USING (organisation_id = scope_organisation()) WITH CHECK (organisation_id = scope_organisation());
+    USING (organisation_id = (SELECT scope_organisation()));
 CREATE POLICY plane ON service_keys TO bulkhead_platform_api
-    USING (of_plane = scope_plane()
-           OR EXISTS (SELECT FROM clusters c WHERE c.id = of_cluster AND c.plane_id = scope_plane()));
+    USING (of_plane = (SELECT scope_plane())
+           OR EXISTS (SELECT FROM clusters c WHERE c.id = of_cluster AND c.plane_id = (SELECT scope_plane())));
 CREATE POLICY worker ON service_keys TO bulkhead_platform_worker USING (true) WITH CHECK (true);
 CREATE POLICY lookup ON service_keys FOR SELECT TO bulkhead_platform_lookup USING (true);
 CREATE POLICY maintenance ON service_keys TO bulkhead_platform_maintenance USING (true) WITH CHECK (true);
@@ -130,16 +130,18 @@ GRANT SELECT, INSERT, UPDATE ON service_keys TO bulkhead_platform_maintenance;
 ALTER TABLE registration_tokens ENABLE ROW LEVEL SECURITY;
 ALTER TABLE registration_tokens FORCE ROW LEVEL SECURITY;
 CREATE POLICY organisation ON registration_tokens TO bulkhead_platform_api
-    USING (organisation_id = scope_organisation()) WITH CHECK (organisation_id = scope_organisation());
+    USING (organisation_id = (SELECT scope_organisation()));
 CREATE POLICY plane ON registration_tokens TO bulkhead_platform_api
-    USING (plane_id = scope_plane()
+    USING (plane_id = (SELECT scope_plane())
            AND organisation_id IN (SELECT g.organisation_id FROM plane_grants g
-                                   WHERE g.plane_id = scope_plane() AND g.revoked_at IS NULL));
-CREATE POLICY token_reads ON registration_tokens FOR SELECT TO bulkhead_platform_api USING (id = scope_token());
-CREATE POLICY token_redeems ON registration_tokens FOR UPDATE TO bulkhead_platform_api USING (id = scope_token());
+                                   WHERE g.plane_id = (SELECT scope_plane()) AND g.revoked_at IS NULL));
+CREATE POLICY token_reads ON registration_tokens FOR SELECT TO bulkhead_platform_api
+    USING (id = (SELECT scope_token()));
+CREATE POLICY token_redeems ON registration_tokens FOR UPDATE TO bulkhead_platform_api
+    USING (id = (SELECT scope_token()));
 -- Planes belong to no organisation, and so do their tokens.
 CREATE POLICY platform_admin ON registration_tokens TO bulkhead_platform_api
-    USING (scope_platform_admin() AND kind = 'plane') WITH CHECK (scope_platform_admin() AND kind = 'plane');
+    USING ((SELECT scope_platform_admin()) AND kind = 'plane');
 CREATE POLICY worker ON registration_tokens FOR SELECT TO bulkhead_platform_worker USING (true);
 CREATE POLICY worker_sweeps ON registration_tokens FOR DELETE TO bulkhead_platform_worker
     USING (coalesce(used_at, expires_at) < now() - interval '30 days');
@@ -158,10 +160,10 @@ GRANT SELECT, INSERT, UPDATE ON registration_tokens TO bulkhead_platform_mainten
 ALTER TABLE challenges ENABLE ROW LEVEL SECURITY;
 ALTER TABLE challenges FORCE ROW LEVEL SECURITY;
 CREATE POLICY organisation ON challenges TO bulkhead_platform_api
-    USING (organisation_id = scope_organisation()) WITH CHECK (organisation_id = scope_organisation());
+    USING (organisation_id = (SELECT scope_organisation()));
 CREATE POLICY plane ON challenges TO bulkhead_platform_api
-    USING (of_plane = scope_plane()
-           OR EXISTS (SELECT FROM clusters c WHERE c.id = of_cluster AND c.plane_id = scope_plane()));
+    USING (of_plane = (SELECT scope_plane())
+           OR EXISTS (SELECT FROM clusters c WHERE c.id = of_cluster AND c.plane_id = (SELECT scope_plane())));
 CREATE POLICY worker ON challenges FOR SELECT TO bulkhead_platform_worker USING (true);
 CREATE POLICY worker_sweeps ON challenges FOR DELETE TO bulkhead_platform_worker
     USING (expires_at < now() - interval '30 days');

@@ -34,10 +34,9 @@ CREATE INDEX documents_organisation ON documents (organisation_id, kind);
 
 ALTER TABLE streams ENABLE ROW LEVEL SECURITY;
 ALTER TABLE streams FORCE ROW LEVEL SECURITY;
-CREATE POLICY organisation ON streams TO bulkhead_platform_api
-    USING (organisation_id = scope_organisation()) WITH CHECK (organisation_id = scope_organisation());
+CREATE POLICY organisation ON streams TO bulkhead_platform_api USING (organisation_id = (SELECT scope_organisation()));
 CREATE POLICY plane ON streams FOR SELECT TO bulkhead_platform_api
-    USING (EXISTS (SELECT FROM clusters c WHERE c.id = cluster_id AND c.plane_id = scope_plane()));
+    USING (EXISTS (SELECT FROM clusters c WHERE c.id = cluster_id AND c.plane_id = (SELECT scope_plane())));
 CREATE POLICY lookup ON streams FOR SELECT TO bulkhead_platform_lookup USING (true);
 CREATE POLICY maintenance ON streams TO bulkhead_platform_maintenance USING (true) WITH CHECK (true);
 GRANT SELECT, INSERT, UPDATE (epoch, number, replaced_epoch, replaced_number, snapshot_digest, sequence, digest,
@@ -49,9 +48,9 @@ GRANT SELECT, INSERT, UPDATE ON streams TO bulkhead_platform_maintenance;
 ALTER TABLE documents ENABLE ROW LEVEL SECURITY;
 ALTER TABLE documents FORCE ROW LEVEL SECURITY;
 CREATE POLICY organisation ON documents TO bulkhead_platform_api
-    USING (organisation_id = scope_organisation()) WITH CHECK (organisation_id = scope_organisation());
+    USING (organisation_id = (SELECT scope_organisation()));
 CREATE POLICY plane ON documents FOR SELECT TO bulkhead_platform_api
-    USING (EXISTS (SELECT FROM clusters c WHERE c.id = cluster_id AND c.plane_id = scope_plane()));
+    USING (EXISTS (SELECT FROM clusters c WHERE c.id = cluster_id AND c.plane_id = (SELECT scope_plane())));
 CREATE POLICY maintenance ON documents TO bulkhead_platform_maintenance USING (true) WITH CHECK (true);
 GRANT SELECT, INSERT, UPDATE (body, synced_at), DELETE ON documents TO bulkhead_platform_api;
 GRANT SELECT, INSERT, UPDATE ON documents TO bulkhead_platform_maintenance;

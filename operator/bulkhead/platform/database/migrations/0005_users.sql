@@ -110,8 +110,7 @@ CREATE INDEX api_tokens_listing ON api_tokens (organisation_id, created_at, id);
 
 ALTER TABLE issuers ENABLE ROW LEVEL SECURITY;
 ALTER TABLE issuers FORCE ROW LEVEL SECURITY;
-CREATE POLICY platform_admin ON issuers TO bulkhead_platform_api
-    USING (scope_platform_admin()) WITH CHECK (scope_platform_admin());
+CREATE POLICY platform_admin ON issuers TO bulkhead_platform_api USING ((SELECT scope_platform_admin()));
 CREATE POLICY lookup ON issuers FOR SELECT TO bulkhead_platform_lookup USING (true);
 CREATE POLICY maintenance ON issuers TO bulkhead_platform_maintenance USING (true) WITH CHECK (true);
 GRANT SELECT, INSERT, UPDATE (audiences, algorithms, disabled_at) ON issuers TO bulkhead_platform_api;
@@ -121,9 +120,8 @@ GRANT SELECT, INSERT, UPDATE ON issuers TO bulkhead_platform_maintenance;
 ALTER TABLE issuer_organisations ENABLE ROW LEVEL SECURITY;
 ALTER TABLE issuer_organisations FORCE ROW LEVEL SECURITY;
 CREATE POLICY organisation ON issuer_organisations FOR SELECT TO bulkhead_platform_api
-    USING (organisation_id = scope_organisation());
-CREATE POLICY platform_admin ON issuer_organisations TO bulkhead_platform_api
-    USING (scope_platform_admin()) WITH CHECK (scope_platform_admin());
+    USING (organisation_id = (SELECT scope_organisation()));
+CREATE POLICY platform_admin ON issuer_organisations TO bulkhead_platform_api USING ((SELECT scope_platform_admin()));
 CREATE POLICY lookup ON issuer_organisations FOR SELECT TO bulkhead_platform_lookup USING (true);
 CREATE POLICY maintenance ON issuer_organisations TO bulkhead_platform_maintenance USING (true) WITH CHECK (true);
 GRANT SELECT, INSERT, UPDATE (ended_at) ON issuer_organisations TO bulkhead_platform_api;
@@ -133,7 +131,7 @@ GRANT SELECT, INSERT, UPDATE ON issuer_organisations TO bulkhead_platform_mainte
 ALTER TABLE memberships ENABLE ROW LEVEL SECURITY;
 ALTER TABLE memberships FORCE ROW LEVEL SECURITY;
 CREATE POLICY organisation ON memberships TO bulkhead_platform_api
-    USING (organisation_id = scope_organisation()) WITH CHECK (organisation_id = scope_organisation());
+    USING (organisation_id = (SELECT scope_organisation()));
 CREATE POLICY lookup ON memberships FOR SELECT TO bulkhead_platform_lookup USING (true);
 CREATE POLICY maintenance ON memberships TO bulkhead_platform_maintenance USING (true) WITH CHECK (true);
 GRANT SELECT, INSERT, UPDATE (name, abilities, ended_at) ON memberships TO bulkhead_platform_api;
@@ -150,7 +148,7 @@ GRANT SELECT, INSERT, UPDATE ON platform_admins TO bulkhead_platform_maintenance
 ALTER TABLE api_tokens ENABLE ROW LEVEL SECURITY;
 ALTER TABLE api_tokens FORCE ROW LEVEL SECURITY;
 CREATE POLICY organisation ON api_tokens TO bulkhead_platform_api
-    USING (organisation_id = scope_organisation()) WITH CHECK (organisation_id = scope_organisation());
+    USING (organisation_id = (SELECT scope_organisation()));
 CREATE POLICY worker ON api_tokens TO bulkhead_platform_worker USING (true) WITH CHECK (true);
 CREATE POLICY lookup ON api_tokens FOR SELECT TO bulkhead_platform_lookup USING (true);
 CREATE POLICY maintenance ON api_tokens TO bulkhead_platform_maintenance USING (true) WITH CHECK (true);

@@ -24,8 +24,7 @@ CREATE UNIQUE INDEX signing_keys_first ON signing_keys (purpose) WHERE predecess
 -- No organisation's, but secret from one another: who signs assertions has no business with the audit's heads.
 ALTER TABLE signing_keys ENABLE ROW LEVEL SECURITY;
 ALTER TABLE signing_keys FORCE ROW LEVEL SECURITY;
-CREATE POLICY assertions ON signing_keys TO bulkhead_platform_api
-    USING (purpose = 'assertion') WITH CHECK (purpose = 'assertion');
+CREATE POLICY assertions ON signing_keys TO bulkhead_platform_api USING (purpose = 'assertion');
 CREATE POLICY audit_heads ON signing_keys TO bulkhead_platform_worker
     USING (purpose = 'audit_head') WITH CHECK (purpose = 'audit_head');
 CREATE POLICY maintenance ON signing_keys FOR SELECT TO bulkhead_platform_maintenance USING (true);

@@ -84,13 +84,14 @@ CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON audit_heads
 ALTER TABLE audit_intake ENABLE ROW LEVEL SECURITY;
 ALTER TABLE audit_intake FORCE ROW LEVEL SECURITY;
 CREATE POLICY organisation ON audit_intake FOR INSERT TO bulkhead_platform_api
-    WITH CHECK (organisation_id = scope_organisation());
+    WITH CHECK (organisation_id = (SELECT scope_organisation()));
 CREATE POLICY plane ON audit_intake FOR INSERT TO bulkhead_platform_api
-    WITH CHECK (scope_plane() IS NOT NULL
+    WITH CHECK ((SELECT scope_plane()) IS NOT NULL
                 AND (organisation_id IS NULL
                      OR organisation_id IN (SELECT g.organisation_id FROM plane_grants g
-                                            WHERE g.plane_id = scope_plane() AND g.revoked_at IS NULL)));
-CREATE POLICY platform_admin ON audit_intake FOR INSERT TO bulkhead_platform_api WITH CHECK (scope_platform_admin());
+                                            WHERE g.plane_id = (SELECT scope_plane()) AND g.revoked_at IS NULL)));
+CREATE POLICY platform_admin ON audit_intake FOR INSERT TO bulkhead_platform_api
+    WITH CHECK ((SELECT scope_platform_admin()));
 CREATE POLICY worker ON audit_intake FOR INSERT TO bulkhead_platform_worker WITH CHECK (true);
 CREATE POLICY maintenance ON audit_intake FOR INSERT TO bulkhead_platform_maintenance WITH CHECK (true);
 CREATE POLICY sealer_reads ON audit_intake FOR SELECT TO bulkhead_platform_sealer USING (true);
@@ -101,7 +102,7 @@ GRANT SELECT, DELETE ON audit_intake TO bulkhead_platform_sealer;
 ALTER TABLE audit_chain ENABLE ROW LEVEL SECURITY;
 ALTER TABLE audit_chain FORCE ROW LEVEL SECURITY;
 CREATE POLICY organisation ON audit_chain FOR SELECT TO bulkhead_platform_api
-    USING (organisation_id = scope_organisation());
+    USING (organisation_id = (SELECT scope_organisation()));
 CREATE POLICY worker ON audit_chain FOR SELECT TO bulkhead_platform_worker USING (true);
 CREATE POLICY maintenance ON audit_chain FOR SELECT TO bulkhead_platform_maintenance USING (true);
 CREATE POLICY sealer_reads ON audit_chain FOR SELECT TO bulkhead_platform_sealer USING (true);

@@ -59,13 +59,14 @@ CREATE INDEX deliveries_listing ON deliveries (organisation_id, webhook_id, crea
 ALTER TABLE events ENABLE ROW LEVEL SECURITY;
 ALTER TABLE events FORCE ROW LEVEL SECURITY;
 CREATE POLICY organisation_reads ON events FOR SELECT TO bulkhead_platform_api
-    USING (organisation_id = scope_organisation());
+    USING (organisation_id = (SELECT scope_organisation()));
 CREATE POLICY organisation_emits ON events FOR INSERT TO bulkhead_platform_api
-    WITH CHECK (organisation_id = scope_organisation());
+    WITH CHECK (organisation_id = (SELECT scope_organisation()));
 CREATE POLICY plane_emits ON events FOR INSERT TO bulkhead_platform_api
     WITH CHECK (organisation_id IN (SELECT g.organisation_id FROM plane_grants g
-                                    WHERE g.plane_id = scope_plane() AND g.revoked_at IS NULL));
-CREATE POLICY platform_admin_emits ON events FOR INSERT TO bulkhead_platform_api WITH CHECK (scope_platform_admin());
+                                    WHERE g.plane_id = (SELECT scope_plane()) AND g.revoked_at IS NULL));
+CREATE POLICY platform_admin_emits ON events FOR INSERT TO bulkhead_platform_api
+    WITH CHECK ((SELECT scope_platform_admin()));
 CREATE POLICY worker_reads ON events FOR SELECT TO bulkhead_platform_worker USING (true);
 CREATE POLICY worker_emits ON events FOR INSERT TO bulkhead_platform_worker WITH CHECK (true);
 CREATE POLICY worker_dispatches ON events FOR UPDATE TO bulkhead_platform_worker USING (true);
@@ -78,8 +79,7 @@ GRANT SELECT, INSERT, UPDATE ON events TO bulkhead_platform_maintenance;
 
 ALTER TABLE webhooks ENABLE ROW LEVEL SECURITY;
 ALTER TABLE webhooks FORCE ROW LEVEL SECURITY;
-CREATE POLICY organisation ON webhooks TO bulkhead_platform_api
-    USING (organisation_id = scope_organisation()) WITH CHECK (organisation_id = scope_organisation());
+CREATE POLICY organisation ON webhooks TO bulkhead_platform_api USING (organisation_id = (SELECT scope_organisation()));
 CREATE POLICY worker ON webhooks TO bulkhead_platform_worker USING (true) WITH CHECK (true);
 CREATE POLICY maintenance ON webhooks TO bulkhead_platform_maintenance USING (true) WITH CHECK (true);
 -- Who serves requests writes secrets and never reads them back; to rotate moves the former one by the statement itself.
@@ -94,7 +94,7 @@ GRANT SELECT, INSERT, UPDATE ON webhooks TO bulkhead_platform_maintenance;
 ALTER TABLE deliveries ENABLE ROW LEVEL SECURITY;
 ALTER TABLE deliveries FORCE ROW LEVEL SECURITY;
 CREATE POLICY organisation ON deliveries FOR SELECT TO bulkhead_platform_api
-    USING (organisation_id = scope_organisation());
+    USING (organisation_id = (SELECT scope_organisation()));
 CREATE POLICY worker ON deliveries TO bulkhead_platform_worker USING (true) WITH CHECK (true);
 CREATE POLICY maintenance ON deliveries TO bulkhead_platform_maintenance USING (true) WITH CHECK (true);
 GRANT SELECT ON deliveries TO bulkhead_platform_api;

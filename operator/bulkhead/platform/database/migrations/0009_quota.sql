@@ -14,7 +14,7 @@ CREATE INDEX quota_blocks_sweep ON quota_blocks (window_end);
 ALTER TABLE quota_blocks ENABLE ROW LEVEL SECURITY;
 ALTER TABLE quota_blocks FORCE ROW LEVEL SECURITY;
 CREATE POLICY organisation ON quota_blocks TO bulkhead_platform_api
-    USING (organisation_id = scope_organisation()) WITH CHECK (organisation_id = scope_organisation());
+    USING (organisation_id = (SELECT scope_organisation()));
 CREATE POLICY worker ON quota_blocks FOR SELECT TO bulkhead_platform_worker USING (true);
 -- The one before is still asked for by a replica that is late.
 CREATE POLICY worker_sweeps ON quota_blocks FOR DELETE TO bulkhead_platform_worker
