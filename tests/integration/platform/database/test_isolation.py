@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 from psycopg import errors, sql
 from psycopg.rows import dict_row
+from psycopg.types.json import Jsonb
 
 from bulkhead.platform.database.pools import Pool
 from bulkhead.platform.database.scope import Scope, transaction
-from tests.integration.platform.rows import Rows, Tenancy
+from tests.integration.platform.rows import SCRYPT, Rows, Tenancy, credential_id, digest, soon
 from tests.integration.platform.server import VERSIONS, Client, Database, one, rows
 
 pytestmark = pytest.mark.parametrize("database", VERSIONS, indirect=True, scope="module")
@@ -274,26 +275,20 @@ async def test_nobody_a_plane_and_a_token_insert_no_row_for_an_organisation_that
             await insert(api, held, table, row)
 
 
-async def test_a_plane_binds_a_tenant_once_and_writes_no_grant_no_mapping_and_no_target(
-    api: Pool, database: Database
+@pytest.mark.parametrize("who", ["plane", "organisation"])
+async def test_a_tenant_is_bound_once_and_grants_mappings_and_targets_are_written_by_platform_admins_alone(
+    api: Pool, database: Database, who: str
 ) -> None:
     async with database.superuser() as session:
         mine = await Tenancy.made(Rows(session))
+    scope = Scope(plane=mine.plane) if who == "plane" else Scope(organisation=mine.organisation)
     bind = "UPDATE tenant_organisations SET tenant_uid = gen_random_uuid()"
-    async with transaction(api, Scope(plane=mine.plane)) as tx:
+    async with transaction(api, scope) as tx:
         assert (await tx.execute(bind)).rowcount == 1
-    async with transaction(api, Scope(plane=mine.plane)) as tx:
+    async with transaction(api, scope) as tx:
         assert (await tx.execute(bind)).rowcount == 0
         assert (await tx.execute("UPDATE plane_grants SET revoked_at = NULL")).rowcount == 0
         assert (await tx.execute("UPDATE plane_targets SET address = 'evil:443'")).rowcount == 0
-        assert (await tx.execute("DELETE FROM tenant_organisations")).rowcount == 0
-
-
-async def test_an_organisation_writes_no_grant_no_mapping_and_no_target(api: Pool, two: Two) -> None:
-    async with transaction(api, Scope(organisation=two.mine.organisation)) as tx:
-        assert (await tx.execute("UPDATE plane_grants SET revoked_at = NULL")).rowcount == 0
-        assert (await tx.execute("UPDATE plane_targets SET address = 'evil:443'")).rowcount == 0
-        assert (await tx.execute("UPDATE tenant_organisations SET tenant_uid = gen_random_uuid()")).rowcount == 0
         assert (await tx.execute("DELETE FROM plane_targets")).rowcount == 0
         assert (await tx.execute("DELETE FROM tenant_organisations")).rowcount == 0
 
@@ -351,6 +346,100 @@ async def test_every_foreign_key_between_rows_of_organisations_carries_the_organ
     assert len(between) > 15
     # The chain goes through all organisations: a row that was left out of it must not go unseen in any.
     assert between - carried == {("audit_chain", "audit_chain")}
+
+
+REDEEM = """UPDATE registration_tokens
+            SET used_at = now(), claims_digest = sha256('claims'), identity_id = %s, key_id = %s WHERE id = %s"""
+
+
+async def test_a_plane_joins_in_the_scope_of_its_token_and_of_itself(api: Pool, database: Database) -> None:
+    async with database.superuser() as session:
+        token, plane = await Rows(session).plane_token(), uuid4()
+    async with transaction(api, Scope(token=token["id"], plane=plane)) as tx:
+        joining = Joining(tx)
+        await joining.insert("planes", id=plane, uid=uuid4(), name="plane", public_key=digest(), epoch=1)
+        key = await joining.identity(plane, None)
+        assert (await tx.execute(REDEEM, (plane, key, token["id"]))).rowcount == 1
+        await joining.insert("audit_intake", action="plane.joined", entry=b"{}")
+    async with transaction(api, Scope(plane=plane)) as tx:
+        assert await rows(tx, "SELECT id FROM planes") == [(plane,)]
+        assert await rows(tx, "SELECT id FROM service_keys") == [(key,)]
+
+
+async def test_a_cluster_joins_in_the_scope_of_its_token_and_of_its_organisation(api: Pool, database: Database) -> None:
+    async with database.superuser() as session:
+        mine = await Tenancy.made(Rows(session))
+        token, cluster = await Rows(session).cluster_token(mine.organisation, mine.plane), uuid4()
+    async with transaction(api, Scope(token=token["id"], organisation=mine.organisation)) as tx:
+        joining = Joining(tx)
+        own = {"organisation_id": mine.organisation}
+        names = {"name": "acme", "tenant": "acme", "tenant_uid": uuid4()}
+        await joining.insert(
+            "clusters", id=cluster, plane_id=mine.plane, uid=uuid4(), public_key=digest(), epoch=1, **names, **own
+        )
+        key = await joining.identity(cluster, mine.organisation)
+        assert (await tx.execute(REDEEM, (cluster, key, token["id"]))).rowcount == 1
+        await joining.insert("audit_intake", action="cluster.joined", entry=b"{}", **own)
+        await joining.insert("events", type="cluster.joined", data=Jsonb({}), **own)
+
+
+async def test_a_plane_mints_tokens_for_its_clusters_where_it_is_granted_their_organisation(
+    api: Pool, database: Database
+) -> None:
+    async with database.superuser() as session:
+        mine, theirs = await Tenancy.made(Rows(session)), await Tenancy.made(Rows(session))
+    token = {
+        "digest": digest(),
+        "kind": "cluster",
+        "plane_id": mine.plane,
+        "uid": uuid4(),
+        "name": "acme",
+        "tenant": "acme",
+        "tenant_uid": uuid4(),
+        "bound_key": digest(),
+        "minted_by": "plane",
+        "minted_by_plane": True,
+        "epoch": 1,
+        "expires_at": soon(),
+    }
+    await insert(api, Scope(plane=mine.plane), "registration_tokens", {**token, "organisation_id": mine.organisation})
+    await insert(
+        api,
+        Scope(plane=mine.plane),
+        "audit_intake",
+        {"organisation_id": mine.organisation, "action": "token.minted", "entry": b"{}"},
+    )
+    for wrong in ({"organisation_id": theirs.organisation}, {"plane_id": theirs.plane}):
+        with pytest.raises(errors.InsufficientPrivilege):
+            await insert(
+                api,
+                Scope(plane=mine.plane),
+                "registration_tokens",
+                {**token, "digest": digest(), "organisation_id": mine.organisation, **wrong},
+            )
+
+
+@dataclass(frozen=True)
+class Joining:
+    """Writes as requests do: without reading back what they may not read."""
+
+    tx: Client
+
+    async def insert(self, table: str, **columns: Any) -> None:
+        await write(self.tx, table, columns)
+
+    async def identity(self, identity: UUID, organisation: UUID | None) -> str:
+        """What comes with every identity; gives the id of its key."""
+        of = {
+            "kind": "plane" if organisation is None else "cluster",
+            "identity_id": identity,
+            "organisation_id": organisation,
+        }
+        key = credential_id()
+        await self.insert("liveness", **of)
+        await self.insert("service_keys", id=key, scopes=["heartbeat"], claims_digest=digest(), epoch=1, **SCRYPT, **of)
+        await self.insert("challenges", nonce=digest(), purpose="rejoin", expires_at=soon(), **of)
+        return key
 
 
 Crossing = Callable[[Rows, Tenancy, Tenancy], Awaitable[object]]
@@ -454,12 +543,16 @@ async def a_row(session: Client, table: str, organisation: UUID) -> dict[str, An
 
 async def insert(pool: Pool, scope: Scope, table: str, row: dict[str, Any]) -> None:
     async with transaction(pool, scope) as tx:
-        statement = sql.SQL("INSERT INTO {} ({}) VALUES ({})").format(
-            sql.Identifier(table),
-            sql.SQL(", ").join(map(sql.Identifier, row)),
-            sql.SQL(", ").join([sql.Placeholder()] * len(row)),
-        )
-        await tx.execute(statement, tuple(row.values()))
+        await write(tx, table, row)
+
+
+async def write(tx: Client, table: str, row: dict[str, Any]) -> None:
+    statement = sql.SQL("INSERT INTO {} ({}) VALUES ({})").format(
+        sql.Identifier(table),
+        sql.SQL(", ").join(map(sql.Identifier, row)),
+        sql.SQL(", ").join([sql.Placeholder()] * len(row)),
+    )
+    await tx.execute(statement, tuple(row.values()))
 
 
 async def test_the_scope_of_a_transaction_is_that_of_its_caller_and_not_of_the_log_in(api: Pool, two: Two) -> None:

@@ -203,11 +203,14 @@ CREATE POLICY organisation ON tenant_organisations FOR SELECT TO bulkhead_platfo
     USING (organisation_id = (SELECT scope_organisation()));
 CREATE POLICY plane ON tenant_organisations FOR SELECT TO bulkhead_platform_api
     USING (plane_id = (SELECT scope_plane()));
--- All that a plane may change, once. To map a tenant to another organisation, the row is deleted and made anew by an
+-- All that those who join may change, once. To map a tenant to another organisation, the row is deleted and made anew by an
 -- admin: nobody who serves requests may update organisation_id.
 CREATE POLICY plane_binds ON tenant_organisations FOR UPDATE TO bulkhead_platform_api
     USING (plane_id = (SELECT scope_plane()) AND tenant_uid IS NULL)
     WITH CHECK (plane_id = (SELECT scope_plane()) AND tenant_uid IS NOT NULL);
+CREATE POLICY organisation_binds ON tenant_organisations FOR UPDATE TO bulkhead_platform_api
+    USING (organisation_id = (SELECT scope_organisation()) AND tenant_uid IS NULL)
+    WITH CHECK (organisation_id = (SELECT scope_organisation()) AND tenant_uid IS NOT NULL);
 CREATE POLICY platform_admin ON tenant_organisations TO bulkhead_platform_api USING ((SELECT scope_platform_admin()));
 CREATE POLICY maintenance ON tenant_organisations TO bulkhead_platform_maintenance USING (true) WITH CHECK (true);
 GRANT SELECT, INSERT, UPDATE (tenant_uid), DELETE ON tenant_organisations TO bulkhead_platform_api;

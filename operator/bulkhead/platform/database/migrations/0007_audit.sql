@@ -90,6 +90,9 @@ CREATE POLICY plane ON audit_intake FOR INSERT TO bulkhead_platform_api
                 AND (organisation_id IS NULL
                      OR organisation_id IN (SELECT g.organisation_id FROM plane_grants g
                                             WHERE g.plane_id = (SELECT scope_plane()) AND g.revoked_at IS NULL)));
+-- What was tried with a plane's token is recorded before there is a plane.
+CREATE POLICY token ON audit_intake FOR INSERT TO bulkhead_platform_api
+    WITH CHECK ((SELECT scope_token()) IS NOT NULL AND organisation_id IS NULL);
 CREATE POLICY platform_admin ON audit_intake FOR INSERT TO bulkhead_platform_api
     WITH CHECK ((SELECT scope_platform_admin()));
 CREATE POLICY worker ON audit_intake FOR INSERT TO bulkhead_platform_worker WITH CHECK (true);
