@@ -66,6 +66,13 @@ class Tenant:
             access=Access.OPEN,
         )
 
+    @classmethod
+    async def ready(cls, engine: AnyEngine, slug: str = "acme", *, uid: str = "") -> Tenant:
+        """One for whom everything is made."""
+        tenant = cls(engine, slug, uid=uid)
+        await tenant.settle()
+        return tenant
+
     @property
     def binding(self) -> dict[str, str]:
         return dict(self.engine.binding(self.request))

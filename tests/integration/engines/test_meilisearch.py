@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
+from functools import partial
 
 import pytest
 import pytest_asyncio
@@ -19,6 +20,7 @@ from bulkhead.engines.meilisearch.keys import ACTIONS, key_uid
 from bulkhead.engines.meilisearch.steps import ConfigureIndex, CreateIndex, StampIndexes
 from hack.plane.certificates import Authority
 from hack.plane.search import Meilisearch as Server
+from tests.integration.engines.journeys import EVERY_JOURNEY, Ground, Journey
 from tests.integration.engines.meilisearch_server import Client, engine_of, inventory, restart, running_server, sweep
 from tests.integration.engines.tenant import INSTALLATION, PLANE, Tenant, prepare
 
@@ -46,12 +48,6 @@ async def engine(server: Server, admin: Client) -> AsyncIterator[MeilisearchEngi
         await prepare(opened)
         yield opened
         await sweep(admin)
-
-
-async def ready(engine: MeilisearchEngine, slug: str = "acme", *, uid: str = "") -> Tenant:
-    tenant = Tenant(engine, slug, uid=uid)
-    await tenant.settle()
-    return tenant
 
 
 def key(tenant: Tenant) -> str:
@@ -155,7 +151,7 @@ async def test_a_certificate_of_another_ca_is_refused_with_the_way_out(server: S
 async def test_a_tenant_is_complete_after_one_round_and_its_key_opens_its_indexes(
     server: Server, engine: MeilisearchEngine
 ) -> None:
-    tenant = await ready(engine)
+    tenant = await Tenant.ready(engine)
     assert await tenant.steps() == ()
     async with Client(server, key(tenant)) as client:
         await client.add(ENTRIES, id="1", title="hello", dataset="d1")
@@ -164,7 +160,7 @@ async def test_a_tenant_is_complete_after_one_round_and_its_key_opens_its_indexe
 
 
 async def test_the_binding_is_complete_for_any_client(server: Server, engine: MeilisearchEngine) -> None:
-    binding = (await ready(engine)).binding
+    binding = (await Tenant.ready(engine)).binding
     assert len(binding.pop("api-key")) == 64
     assert binding == {
         "type": "meilisearch",
@@ -182,7 +178,7 @@ async def test_the_binding_is_complete_for_any_client(server: Server, engine: Me
 async def test_the_key_lists_its_indexes_and_actions_and_bears_the_stamp(
     engine: MeilisearchEngine, admin: Client
 ) -> None:
-    tenant = await ready(engine)
+    tenant = await Tenant.ready(engine)
     (made,) = await admin.keys()
     assert made["uid"] == key_uid(tenant.request.stamp, 1)
     assert made["key"] == key(tenant)
@@ -270,8 +266,8 @@ async def statuses(client: Client, index: str) -> dict[str, int]:
 async def test_no_tenant_reaches_a_neighbour_or_the_register_even_where_names_share_a_prefix(
     server: Server, engine: MeilisearchEngine, slug: str, other: str
 ) -> None:
-    tenant = await ready(engine, slug)
-    await ready(engine, other)
+    tenant = await Tenant.ready(engine, slug)
+    await Tenant.ready(engine, other)
     async with Client(server, key(tenant)) as client:
         for foreign in (f"{other}_entries", f"{slug}_others", REGISTER):
             assert await statuses(client, foreign) == dict.fromkeys(OF_AN_INDEX, REFUSED)
@@ -280,7 +276,7 @@ async def test_no_tenant_reaches_a_neighbour_or_the_register_even_where_names_sh
 async def test_a_tenant_reads_writes_and_searches_its_own_and_no_more(
     server: Server, engine: MeilisearchEngine
 ) -> None:
-    tenant = await ready(engine)
+    tenant = await Tenant.ready(engine)
     async with Client(server, key(tenant)) as client:
         await client.add(ENTRIES, id="1")
         answers = await statuses(client, ENTRIES)
@@ -289,15 +285,15 @@ async def test_a_tenant_reads_writes_and_searches_its_own_and_no_more(
 
 
 async def test_no_tenant_reaches_what_belongs_to_the_server(server: Server, engine: MeilisearchEngine) -> None:
-    tenant = await ready(engine)
+    tenant = await Tenant.ready(engine)
     async with Client(server, key(tenant)) as client:
         answers = {what: (await client.ask(*request)).status for what, request in OF_THE_SERVER.items()}
     assert answers == dict.fromkeys(OF_THE_SERVER, REFUSED)
 
 
 async def test_a_tenant_sees_only_its_own_indexes_listed(server: Server, engine: MeilisearchEngine) -> None:
-    tenant = await ready(engine, "a")
-    await ready(engine, "ab")
+    tenant = await Tenant.ready(engine, "a")
+    await Tenant.ready(engine, "ab")
     async with Client(server, key(tenant)) as client:
         assert await client.indexes() == {"a_entries", "a_datasets"}
 
@@ -308,7 +304,7 @@ async def test_a_tenant_sees_only_its_own_indexes_listed(server: Server, engine:
 async def test_a_cut_ends_the_key_at_once_and_resuming_is_the_reverse(
     server: Server, engine: MeilisearchEngine
 ) -> None:
-    tenant = await ready(engine)
+    tenant = await Tenant.ready(engine)
     async with Client(server, key(tenant)) as client:
         await client.add(ENTRIES, id="1", title="hello")
         await tenant.cut()
@@ -318,7 +314,7 @@ async def test_a_cut_ends_the_key_at_once_and_resuming_is_the_reverse(
 
 
 async def test_a_cut_of_one_leaves_the_other_alone(server: Server, engine: MeilisearchEngine) -> None:
-    one, other = await ready(engine, "a"), await ready(engine, "ab")
+    one, other = await Tenant.ready(engine, "a"), await Tenant.ready(engine, "ab")
     await one.cut()
     async with Client(server, key(other)) as client:
         assert (await client.search("ab_entries", q="")).status == 200
@@ -327,7 +323,7 @@ async def test_a_cut_of_one_leaves_the_other_alone(server: Server, engine: Meili
 async def test_two_generations_work_side_by_side_and_the_retired_one_ends(
     server: Server, engine: MeilisearchEngine
 ) -> None:
-    tenant = await ready(engine)
+    tenant = await Tenant.ready(engine)
     first = key(tenant)
     tenant.rotate()
     await tenant.settle()
@@ -343,7 +339,7 @@ async def test_two_generations_work_side_by_side_and_the_retired_one_ends(
 async def test_a_cut_finds_a_key_that_an_older_copy_of_the_record_does_not_know(
     server: Server, engine: MeilisearchEngine
 ) -> None:
-    tenant = await ready(engine)
+    tenant = await Tenant.ready(engine)
     older = tenant.request
     tenant.rotate()
     await tenant.settle()
@@ -357,7 +353,7 @@ async def test_another_master_key_gives_new_values_to_the_same_keys() -> None:
     async with running_server() as other_server:
         async with engine_of(other_server) as engine:
             await prepare(engine)
-            tenant = await ready(engine)
+            tenant = await Tenant.ready(engine)
         former = tenant.request.holding.credentials[0]
         other_server.master_key = "another-master-key-0123456789"
         await restart(other_server, master_key=other_server.master_key)
@@ -386,7 +382,7 @@ async def test_an_index_of_somebody_else_is_never_touched(engine: MeilisearchEng
 
 
 async def test_an_index_that_is_stamped_for_another_data_cluster_is_a_conflict(engine: MeilisearchEngine) -> None:
-    await ready(engine, uid="one")
+    await Tenant.ready(engine, uid="one")
     assert await Tenant(engine, "acme", uid="two").look() == Conflict(
         "index", DATASETS, f"installation {INSTALLATION}, UID one"
     )
@@ -413,7 +409,7 @@ async def test_an_empty_unstamped_index_made_after_the_claim_heals(engine: Meili
 
 
 async def test_an_index_that_was_provisioned_and_is_gone_is_missing(engine: MeilisearchEngine, admin: Client) -> None:
-    tenant = await ready(engine)
+    tenant = await Tenant.ready(engine)
     await admin.done("DELETE", f"/indexes/{ENTRIES}")
     assert await tenant.look() == DataMissing("index", ENTRIES)
 
@@ -421,7 +417,7 @@ async def test_an_index_that_was_provisioned_and_is_gone_is_missing(engine: Meil
 async def test_an_index_made_anew_under_the_name_of_a_lost_one_does_not_hide_the_loss(
     engine: MeilisearchEngine, admin: Client
 ) -> None:
-    tenant = await ready(engine)
+    tenant = await Tenant.ready(engine)
     await admin.done("DELETE", f"/indexes/{ENTRIES}")
     await admin.done("POST", "/indexes", {"uid": ENTRIES, "primaryKey": "id"})
     assert await tenant.look() == DataMissing("index", ENTRIES)
@@ -431,7 +427,7 @@ async def test_settings_put_on_an_index_that_went_in_the_same_moment_do_not_hide
     engine: MeilisearchEngine, admin: Client
 ) -> None:
     """The server makes it, empty."""
-    tenant = await ready(engine)
+    tenant = await Tenant.ready(engine)
     await admin.done("PATCH", f"/indexes/{ENTRIES}/settings", {"filterableAttributes": []})
     (configure,) = await tenant.steps()
     assert isinstance(configure, ConfigureIndex)
@@ -452,13 +448,13 @@ async def test_an_index_that_went_before_it_was_stamped_is_unavailable(
 
 
 async def test_a_server_that_lost_its_register_gets_no_writes(engine: MeilisearchEngine, admin: Client) -> None:
-    tenant = await ready(engine)
+    tenant = await Tenant.ready(engine)
     await admin.done("DELETE", f"/indexes/{REGISTER}")
     assert await tenant.look() == EngineChanged("the-identity", "")
 
 
 async def test_drift_of_settings_and_keys_is_repaired(server: Server, engine: MeilisearchEngine, admin: Client) -> None:
-    tenant = await ready(engine)
+    tenant = await Tenant.ready(engine)
     before, value = await inventory(admin), key(tenant)
     uid = key_uid(tenant.request.stamp, 1)
     await admin.done("PATCH", f"/indexes/{ENTRIES}/settings", {"filterableAttributes": ["*"], "sortableAttributes": []})
@@ -512,9 +508,9 @@ async def hold_the_queue(admin: Client) -> None:
 async def test_erasing_leaves_nothing_of_ours_and_all_of_the_neighbours(
     server: Server, engine: MeilisearchEngine, admin: Client
 ) -> None:
-    await ready(engine, "ab")
+    await Tenant.ready(engine, "ab")
     before, tasks = await inventory(admin), await admin.count_tasks("ab_entries", "ab_datasets")
-    tenant = await ready(engine, "a")
+    tenant = await Tenant.ready(engine, "a")
     async with Client(server, key(tenant)) as client:
         await client.add("a_entries", id="1")
     await tenant.erase()
@@ -526,10 +522,10 @@ async def test_erasing_leaves_nothing_of_ours_and_all_of_the_neighbours(
 async def test_a_key_of_the_former_owner_does_not_open_what_its_successor_gets_under_the_name(
     server: Server, engine: MeilisearchEngine
 ) -> None:
-    former = await ready(engine, uid="former")
+    former = await Tenant.ready(engine, uid="former")
     kept = key(former)
     await former.erase()
-    successor = await ready(engine, uid="successor")
+    successor = await Tenant.ready(engine, uid="successor")
     async with Client(server, kept) as old, Client(server, key(successor)) as new:
         await new.add(ENTRIES, id="1")
         assert (await old.search(ENTRIES, q="")).status == REFUSED
@@ -537,36 +533,20 @@ async def test_a_key_of_the_former_owner_does_not_open_what_its_successor_gets_u
 
 # -- a crash at any step -----------------------------------------------------------------------------------------------
 
-Journey = Callable[[Tenant, int | None, int], Awaitable[int]]
+
+@pytest.fixture
+def ground(engine: MeilisearchEngine, admin: Client) -> Ground:
+    return Ground(engine, partial(sweep, admin), partial(inventory, admin))
 
 
-async def created(tenant: Tenant, crash_after: int | None, times: int) -> int:
-    return await tenant.settle(crash_after=crash_after, times=times)
+@EVERY_JOURNEY
+async def test_a_crash_after_any_step_leads_to_the_same_end(ground: Ground, journey: Journey) -> None:
+    await ground.ends_alike_whatever_step_a_crash_follows(journey)
 
 
-async def rotated(tenant: Tenant, crash_after: int | None, times: int) -> int:
-    await tenant.settle()
-    tenant.rotate()
-    tenant.retire()
-    return await tenant.settle(crash_after=crash_after, times=times)
-
-
-async def erased(tenant: Tenant, crash_after: int | None, times: int) -> int:
-    await tenant.settle()
-    return await tenant.erase(crash_after=crash_after, times=times)
-
-
-@pytest.mark.parametrize("journey", [created, rotated, erased])
-async def test_a_crash_after_any_step_leads_to_the_same_end(
-    engine: MeilisearchEngine, admin: Client, journey: Journey
-) -> None:
-    length = await journey(Tenant(engine, "acme"), None, 1)
-    end = await inventory(admin)
-    for crash_after in range(length):
-        await sweep(admin)
-        await prepare(engine)
-        await journey(Tenant(engine, "acme"), crash_after, 1)
-        assert await inventory(admin) == end
+@EVERY_JOURNEY
+async def test_every_step_can_be_done_twice(ground: Ground, journey: Journey) -> None:
+    await ground.ends_alike_with_every_step_done_twice(journey)
 
 
 STEPS_OF_ONE_MORE = 5
@@ -578,7 +558,7 @@ async def test_an_index_that_leaves_the_spec_while_it_is_made_is_neither_made_no
     server: Server, engine: MeilisearchEngine, admin: Client, done: int
 ) -> None:
     before = await inventory(admin)
-    tenant = await ready(engine)
+    tenant = await Tenant.ready(engine)
     tenant.ask_for("entries", "datasets", "notes")
     assert len(await tenant.steps()) == STEPS_OF_ONE_MORE
     await tenant.begin(done)
@@ -601,7 +581,7 @@ async def test_an_index_that_comes_late_out_of_the_queue_is_found_after_it_left_
     engine: MeilisearchEngine, admin: Client
 ) -> None:
     before = await inventory(admin)
-    tenant = await ready(engine)
+    tenant = await Tenant.ready(engine)
     tenant.ask_for("entries", "datasets", "notes")
     create = (await tenant.steps())[0]
     assert isinstance(create, CreateIndex)
@@ -614,20 +594,10 @@ async def test_an_index_that_comes_late_out_of_the_queue_is_found_after_it_left_
     assert await inventory(admin) == before
 
 
-@pytest.mark.parametrize("journey", [created, rotated, erased])
-async def test_every_step_can_be_done_twice(engine: MeilisearchEngine, admin: Client, journey: Journey) -> None:
-    await journey(Tenant(engine, "acme"), None, 1)
-    end = await inventory(admin)
-    await sweep(admin)
-    await prepare(engine)
-    await journey(Tenant(engine, "acme"), None, 2)
-    assert await inventory(admin) == end
-
-
 async def test_a_server_that_is_killed_is_unavailable_and_found_again_with_all_it_held(
     server: Server, engine: MeilisearchEngine
 ) -> None:
-    tenant = await ready(engine)
+    tenant = await Tenant.ready(engine)
     await server.kill()
     try:
         with pytest.raises(Unavailable):
@@ -645,14 +615,14 @@ async def test_a_server_that_is_killed_is_unavailable_and_found_again_with_all_i
 async def test_a_survey_shows_of_each_tenant_what_its_fingerprint_says(
     engine: MeilisearchEngine, admin: Client
 ) -> None:
-    tenants = [await ready(engine, slug) for slug in ("a", "ab", "b")]
+    tenants = [await Tenant.ready(engine, slug) for slug in ("a", "ab", "b")]
     await tenants[2].cut()
     await admin.done("POST", "/indexes", {"uid": "foreign"})
     assert await engine.survey() == {tenant.request.stamp.uid: engine.fingerprint(tenant.request) for tenant in tenants}
 
 
 async def test_a_survey_shows_what_is_lost_made_anew_or_revoked(engine: MeilisearchEngine, admin: Client) -> None:
-    tenants = [await ready(engine, slug) for slug in ("a", "ab", "b", "c")]
+    tenants = [await Tenant.ready(engine, slug) for slug in ("a", "ab", "b", "c")]
     await admin.done("DELETE", "/indexes/a_entries")
     await admin.done("DELETE", "/indexes/ab_entries")
     await admin.done("POST", "/indexes", {"uid": "ab_entries", "primaryKey": "id"})
@@ -666,6 +636,6 @@ async def test_a_survey_of_many_tenants_turns_the_page_and_shows_no_other_instal
     engine: MeilisearchEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("bulkhead.engines.meilisearch.api.PAGE", 2)
-    tenants = [await ready(engine, slug) for slug in ("a", "b", "c")]
+    tenants = [await Tenant.ready(engine, slug) for slug in ("a", "b", "c")]
     await engine._api.write_owners({"x_entries": Owner(str(Stamp("elsewhere", "x")), "")})
     assert (await engine.survey()).keys() == {tenant.request.stamp.uid for tenant in tenants}

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import pytest
 import pytest_asyncio
@@ -17,6 +18,7 @@ from bulkhead.engines.qdrant.engine import QdrantEngine
 from bulkhead.engines.qdrant.steps import CreateCollection, DeleteSnapshot, Entry, Register
 from hack.plane.certificates import Authority
 from hack.plane.vectors import Qdrant as Server
+from tests.integration.engines.journeys import EVERY_JOURNEY, Ground, Journey
 from tests.integration.engines.qdrant_server import (
     Client,
     engine_of,
@@ -50,12 +52,6 @@ async def engine(server: Server, admin: Client) -> AsyncIterator[QdrantEngine]:
         await prepare(opened)
         yield opened
         await sweep(admin)
-
-
-async def ready(engine: QdrantEngine, slug: str = "acme", *, uid: str = "") -> Tenant:
-    tenant = Tenant(engine, slug, uid=uid)
-    await tenant.settle()
-    return tenant
 
 
 def token(tenant: Tenant) -> str:
@@ -136,7 +132,7 @@ async def test_a_certificate_of_another_ca_is_refused_with_the_way_out(server: S
 async def test_a_tenant_is_complete_after_one_round_and_its_token_opens_its_collection(
     server: Server, engine: QdrantEngine
 ) -> None:
-    tenant = await ready(engine)
+    tenant = await Tenant.ready(engine)
     assert await tenant.steps() == ()
     async with Client(server, token(tenant)) as client:
         assert (await client.put_point("acme_entries", dataset="d1")).status == 200
@@ -146,7 +142,7 @@ async def test_a_tenant_is_complete_after_one_round_and_its_token_opens_its_coll
 
 
 async def test_the_binding_is_complete_for_any_client(server: Server, engine: QdrantEngine) -> None:
-    binding = (await ready(engine)).binding
+    binding = (await Tenant.ready(engine)).binding
     assert binding.pop("api-key").count(".") == 2
     assert datetime.fromisoformat(binding.pop("expires-at")) > datetime.now(UTC)
     assert binding == {
@@ -164,7 +160,7 @@ async def test_the_binding_is_complete_for_any_client(server: Server, engine: Qd
 
 
 async def test_the_collection_is_lean_indexed_limited_and_stamped(engine: QdrantEngine, admin: Client) -> None:
-    await ready(engine)
+    await Tenant.ready(engine)
     info = (await admin.ask("GET", "/collections/acme_entries")).result
     config = info["config"]
     assert config["optimizer_config"]["default_segment_number"] == 1
@@ -179,7 +175,7 @@ async def test_the_collection_is_lean_indexed_limited_and_stamped(engine: Qdrant
 
 
 async def test_a_batch_over_the_limit_is_refused_by_the_server(server: Server, engine: QdrantEngine) -> None:
-    tenant = await ready(engine)
+    tenant = await Tenant.ready(engine)
     points = [{"id": number, "vector": [1.0, 0.0, 0.0, 0.0]} for number in range(1001)]
     async with Client(server, token(tenant)) as client:
         answer = await client.ask("PUT", "/collections/acme_entries/points?wait=true", {"points": points})
@@ -240,15 +236,15 @@ async def statuses(client: Client, collection: str) -> dict[str, int]:
 async def test_no_tenant_reaches_a_neighbour_or_the_register_even_where_names_share_a_prefix(
     server: Server, engine: QdrantEngine, slug: str, other: str
 ) -> None:
-    tenant = await ready(engine, slug)
-    await ready(engine, other)
+    tenant = await Tenant.ready(engine, slug)
+    await Tenant.ready(engine, other)
     async with Client(server, token(tenant)) as client:
         for foreign in (f"{other}_entries", "bulkhead_tokens", "nobodys_entries"):
             assert await statuses(client, foreign) == dict.fromkeys(ATTEMPTS, 403)
 
 
 async def test_a_tenant_reads_and_writes_points_of_its_own_and_no_more(server: Server, engine: QdrantEngine) -> None:
-    tenant = await ready(engine)
+    tenant = await Tenant.ready(engine)
     async with Client(server, token(tenant)) as client:
         await client.put_point("acme_entries")
         answers = await statuses(client, "acme_entries")
@@ -266,8 +262,8 @@ async def test_a_tenant_reads_and_writes_points_of_its_own_and_no_more(server: S
 async def test_no_query_borrows_vectors_of_a_neighbour(
     server: Server, engine: QdrantEngine, admin: Client, more: dict[str, object]
 ) -> None:
-    tenant = await ready(engine, "a")
-    await ready(engine, "ab")
+    tenant = await Tenant.ready(engine, "a")
+    await Tenant.ready(engine, "ab")
     await admin.put_point("ab_entries")
     async with Client(server, token(tenant)) as client:
         await client.put_point("a_entries")
@@ -276,14 +272,14 @@ async def test_no_query_borrows_vectors_of_a_neighbour(
 
 @pytest.mark.parametrize("path", ["/metrics", "/cluster", "/snapshots"])
 async def test_no_tenant_reaches_what_belongs_to_the_server(server: Server, engine: QdrantEngine, path: str) -> None:
-    tenant = await ready(engine)
+    tenant = await Tenant.ready(engine)
     async with Client(server, token(tenant)) as client:
         assert (await client.ask("GET", path)).status == 403
 
 
 async def test_a_tenant_sees_only_its_own_collection_listed(server: Server, engine: QdrantEngine) -> None:
-    tenant = await ready(engine, "a")
-    await ready(engine, "ab")
+    tenant = await Tenant.ready(engine, "a")
+    await Tenant.ready(engine, "ab")
     async with Client(server, token(tenant)) as client:
         assert await client.names() == {"a_entries"}
 
@@ -292,7 +288,7 @@ async def test_a_tenant_sees_only_its_own_collection_listed(server: Server, engi
 
 
 async def test_a_cut_ends_every_token_at_once_and_resuming_is_the_reverse(server: Server, engine: QdrantEngine) -> None:
-    tenant = await ready(engine)
+    tenant = await Tenant.ready(engine)
     async with Client(server, token(tenant)) as client:
         await client.put_point("acme_entries")
         await tenant.cut()
@@ -302,14 +298,14 @@ async def test_a_cut_ends_every_token_at_once_and_resuming_is_the_reverse(server
 
 
 async def test_a_cut_of_one_leaves_the_other_alone(server: Server, engine: QdrantEngine) -> None:
-    one, other = await ready(engine, "a"), await ready(engine, "ab")
+    one, other = await Tenant.ready(engine, "a"), await Tenant.ready(engine, "ab")
     await one.cut()
     async with Client(server, token(other)) as client:
         assert (await client.search("ab_entries")).status == 200
 
 
 async def test_two_generations_work_side_by_side_and_the_retired_one_ends(server: Server, engine: QdrantEngine) -> None:
-    tenant = await ready(engine)
+    tenant = await Tenant.ready(engine)
     first = token(tenant)
     tenant.rotate()
     await tenant.settle()
@@ -325,7 +321,7 @@ async def test_two_generations_work_side_by_side_and_the_retired_one_ends(server
 async def test_a_token_that_is_due_is_renewed_and_the_former_one_still_works(
     server: Server, engine: QdrantEngine
 ) -> None:
-    tenant = await ready(engine)
+    tenant = await Tenant.ready(engine)
     first = token(tenant)
     tenant.issue(datetime.now(UTC) + timedelta(hours=17))
     assert token(tenant) != first
@@ -336,7 +332,7 @@ async def test_a_token_that_is_due_is_renewed_and_the_former_one_still_works(
 
 
 async def test_an_expired_token_opens_nothing(server: Server, engine: QdrantEngine) -> None:
-    tenant = await ready(engine)
+    tenant = await Tenant.ready(engine)
     expired = tokens.mint(
         Sensitive(server.api_key),
         collection="acme_entries",
@@ -352,7 +348,7 @@ async def test_another_api_key_reissues_tokens_under_their_identity() -> None:
     async with running_server() as other_server:
         async with engine_of(other_server) as engine:
             await prepare(engine)
-            tenant = await ready(engine)
+            tenant = await Tenant.ready(engine)
         former = tenant.request.holding.credentials[0]
         other_server.api_key = "another-" * 5
         await restart(other_server, QDRANT__SERVICE__API_KEY=other_server.api_key)
@@ -410,26 +406,26 @@ async def test_an_empty_unstamped_collection_made_after_the_claim_heals(engine: 
 
 
 async def test_a_collection_that_was_provisioned_and_is_gone_is_missing(engine: QdrantEngine, admin: Client) -> None:
-    tenant = await ready(engine)
+    tenant = await Tenant.ready(engine)
     await admin.ask("DELETE", "/collections/acme_entries")
     assert await tenant.look() == DataMissing("collection", "acme_entries")
 
 
 async def test_other_dimensions_are_invalid(engine: QdrantEngine) -> None:
-    tenant = await ready(engine)
+    tenant = await Tenant.ready(engine)
     other = Tenant(engine, "acme", dimensions=8)
     other.hold(**{field: getattr(tenant.request.holding, field) for field in Holding.__struct_fields__})
     assert isinstance(await other.look(), Invalid)
 
 
 async def test_a_server_that_lost_its_register_gets_no_writes(engine: QdrantEngine, admin: Client) -> None:
-    tenant = await ready(engine)
+    tenant = await Tenant.ready(engine)
     await admin.ask("DELETE", "/collections/bulkhead_tokens")
     assert await tenant.look() == EngineChanged("the-identity", "")
 
 
 async def test_drift_of_limits_indexes_and_tokens_is_repaired(engine: QdrantEngine, admin: Client) -> None:
-    tenant = await ready(engine)
+    tenant = await Tenant.ready(engine)
     before = await inventory(admin)
     off = {"enabled": False, "max_points_count": 5}
     await admin.ask("PATCH", "/collections/acme_entries", {"strict_mode_config": off})
@@ -441,7 +437,7 @@ async def test_drift_of_limits_indexes_and_tokens_is_repaired(engine: QdrantEngi
 
 
 async def test_another_plan_changes_the_limit(engine: QdrantEngine, admin: Client) -> None:
-    tenant = await ready(engine)
+    tenant = await Tenant.ready(engine)
     other = Tenant(engine, "acme", points=5)
     other.hold(**{field: getattr(tenant.request.holding, field) for field in Holding.__struct_fields__})
     await other.settle()
@@ -453,9 +449,9 @@ async def test_another_plan_changes_the_limit(engine: QdrantEngine, admin: Clien
 
 
 async def test_erasing_leaves_nothing_of_ours_and_all_of_the_neighbours(engine: QdrantEngine, admin: Client) -> None:
-    await ready(engine, "ab")
+    await Tenant.ready(engine, "ab")
     before = await inventory(admin)
-    tenant = await ready(engine, "a")
+    tenant = await Tenant.ready(engine, "a")
     await admin.ask("POST", "/collections/a_entries/snapshots")
     await tenant.erase()
     assert await inventory(admin) == before
@@ -464,12 +460,12 @@ async def test_erasing_leaves_nothing_of_ours_and_all_of_the_neighbours(engine: 
 async def test_snapshots_go_before_their_collection_and_no_successor_lists_them(
     engine: QdrantEngine, admin: Client
 ) -> None:
-    tenant = await ready(engine)
+    tenant = await Tenant.ready(engine)
     for path in ("snapshots", "shards/0/snapshots"):
         assert (await admin.ask("POST", f"/collections/acme_entries/{path}")).status == 200
     assert len([step for step in await tenant.removal() if isinstance(step, DeleteSnapshot)]) == 2
     await tenant.erase()
-    await ready(engine, uid="the-next")
+    await Tenant.ready(engine, uid="the-next")
     for path in ("snapshots", "shards/0/snapshots"):
         assert (await admin.ask("GET", f"/collections/acme_entries/{path}")).result == []
 
@@ -477,10 +473,10 @@ async def test_snapshots_go_before_their_collection_and_no_successor_lists_them(
 async def test_a_token_of_the_former_owner_does_not_open_what_its_successor_gets_under_the_name(
     server: Server, engine: QdrantEngine
 ) -> None:
-    former = await ready(engine, uid="former")
+    former = await Tenant.ready(engine, uid="former")
     kept = token(former)
     await former.erase()
-    successor = await ready(engine, uid="successor")
+    successor = await Tenant.ready(engine, uid="successor")
     async with Client(server, kept) as old, Client(server, token(successor)) as new:
         assert (await new.put_point("acme_entries")).status == 200
         assert (await old.search("acme_entries")).status in REFUSED
@@ -488,52 +484,26 @@ async def test_a_token_of_the_former_owner_does_not_open_what_its_successor_gets
 
 # -- a crash at any step -----------------------------------------------------------------------------------------------
 
-Journey = Callable[[Tenant, int | None, int], Awaitable[int]]
+
+@pytest.fixture
+def ground(engine: QdrantEngine, admin: Client) -> Ground:
+    return Ground(engine, partial(sweep, admin), partial(inventory, admin))
 
 
-async def created(tenant: Tenant, crash_after: int | None, times: int) -> int:
-    return await tenant.settle(crash_after=crash_after, times=times)
+@EVERY_JOURNEY
+async def test_a_crash_after_any_step_leads_to_the_same_end(ground: Ground, journey: Journey) -> None:
+    await ground.ends_alike_whatever_step_a_crash_follows(journey)
 
 
-async def rotated(tenant: Tenant, crash_after: int | None, times: int) -> int:
-    await tenant.settle()
-    tenant.rotate()
-    tenant.retire()
-    return await tenant.settle(crash_after=crash_after, times=times)
-
-
-async def erased(tenant: Tenant, crash_after: int | None, times: int) -> int:
-    await tenant.settle()
-    return await tenant.erase(crash_after=crash_after, times=times)
-
-
-@pytest.mark.parametrize("journey", [created, rotated, erased])
-async def test_a_crash_after_any_step_leads_to_the_same_end(
-    engine: QdrantEngine, admin: Client, journey: Journey
-) -> None:
-    length = await journey(Tenant(engine, "acme"), None, 1)
-    end = await inventory(admin)
-    for crash_after in range(length):
-        await sweep(admin)
-        await prepare(engine)
-        await journey(Tenant(engine, "acme"), crash_after, 1)
-        assert await inventory(admin) == end
-
-
-@pytest.mark.parametrize("journey", [created, rotated, erased])
-async def test_every_step_can_be_done_twice(engine: QdrantEngine, admin: Client, journey: Journey) -> None:
-    await journey(Tenant(engine, "acme"), None, 1)
-    end = await inventory(admin)
-    await sweep(admin)
-    await prepare(engine)
-    await journey(Tenant(engine, "acme"), None, 2)
-    assert await inventory(admin) == end
+@EVERY_JOURNEY
+async def test_every_step_can_be_done_twice(ground: Ground, journey: Journey) -> None:
+    await ground.ends_alike_with_every_step_done_twice(journey)
 
 
 async def test_a_server_that_is_killed_is_unavailable_and_found_again_with_all_it_held(
     server: Server, engine: QdrantEngine
 ) -> None:
-    tenant = await ready(engine)
+    tenant = await Tenant.ready(engine)
     await server.kill()
     try:
         with pytest.raises(Unavailable):
@@ -549,14 +519,14 @@ async def test_a_server_that_is_killed_is_unavailable_and_found_again_with_all_i
 
 
 async def test_a_survey_shows_of_each_tenant_what_its_fingerprint_says(engine: QdrantEngine, admin: Client) -> None:
-    tenants = [await ready(engine, slug) for slug in ("a", "ab", "b")]
+    tenants = [await Tenant.ready(engine, slug) for slug in ("a", "ab", "b")]
     await tenants[2].cut()
     await admin.ask("PUT", "/collections/foreign", FOUR)
     assert await engine.survey() == {tenant.request.stamp.uid: engine.fingerprint(tenant.request) for tenant in tenants}
 
 
 async def test_a_survey_shows_what_is_lost_and_what_is_revoked(engine: QdrantEngine, admin: Client) -> None:
-    tenants = [await ready(engine, slug) for slug in ("a", "ab", "b")]
+    tenants = [await Tenant.ready(engine, slug) for slug in ("a", "ab", "b")]
     await admin.ask("DELETE", "/collections/a_entries")
     await engine.act(Register(Entry(tenants[1].request.stamp, "ab_entries", ())))
     survey = await engine.survey()
@@ -568,5 +538,5 @@ async def test_a_survey_shows_what_is_lost_and_what_is_revoked(engine: QdrantEng
 
 async def test_a_survey_of_many_tenants_turns_the_page(engine: QdrantEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bulkhead.engines.qdrant.api.PAGE", 2)
-    tenants = [await ready(engine, slug) for slug in ("a", "b", "c", "d", "e")]
+    tenants = [await Tenant.ready(engine, slug) for slug in ("a", "b", "c", "d", "e")]
     assert (await engine.survey()).keys() == {tenant.request.stamp.uid for tenant in tenants}
