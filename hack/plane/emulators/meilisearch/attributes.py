@@ -155,8 +155,8 @@ def leaves(value: Json) -> Iterator[Json]:
         yield value
 
 
-def facet_text(value: Json) -> str | None:
-    """A scalar as facets show it; None for null."""
+def scalar_text(value: Json) -> str | None:
+    """A scalar as facets show it and as words are looked for in it; None for null."""
     match value:
         case bool():
             return "true" if value else "false"

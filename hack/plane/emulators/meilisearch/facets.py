@@ -8,7 +8,6 @@ from hack.plane.emulators.meilisearch import settings
 from hack.plane.emulators.meilisearch.attributes import (
     FilterRule,
     Match,
-    facet_text,
     filter_rules,
     is_visible,
     leaves,
@@ -17,6 +16,7 @@ from hack.plane.emulators.meilisearch.attributes import (
     paths_of,
     patterns_of,
     rule_for,
+    scalar_text,
     values_at,
 )
 from hack.plane.emulators.meilisearch.errors import ApiError
@@ -81,7 +81,7 @@ def count(index: Index, patterns: Sequence[str], documents: Iterable[Object]) ->
                 continue
             counter = counts.setdefault(path, Counter())
             found = list(leaves(value))
-            counter.update({text for leaf in found if (text := facet_text(leaf)) is not None})
+            counter.update({text for leaf in found if (text := scalar_text(leaf)) is not None})
             numbers.setdefault(path, []).extend(
                 leaf for leaf in found if isinstance(leaf, int | float) and not isinstance(leaf, bool)
             )

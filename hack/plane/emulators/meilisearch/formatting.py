@@ -4,8 +4,9 @@ from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from hack.plane.emulators.meilisearch.attributes import scalar_text
 from hack.plane.emulators.meilisearch.shapes import Json, Object
-from hack.plane.emulators.meilisearch.words import Token, Tokeniser, searchable_text
+from hack.plane.emulators.meilisearch.words import Token, Tokeniser
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,7 @@ class Formatter:
             case bool() | None:
                 return value
             case _:
-                return self._text(searchable_text(value) or "", path)
+                return self._text(scalar_text(value) or "", path)
 
     def _text(self, text: str, path: str) -> str:
         highlights = _applies(path, self.form.highlights)
@@ -102,7 +103,7 @@ class Formatter:
         elif isinstance(value, list):
             for position, item in enumerate(value):
                 self._collect(found, path, item, position)
-        elif places := self._places(searchable_text(value) or "", index):
+        elif places := self._places(scalar_text(value) or "", index):
             earlier = found.get(path)
             found[path] = [*(earlier if isinstance(earlier, list) else []), *places]
 

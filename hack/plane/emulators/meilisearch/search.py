@@ -7,12 +7,12 @@ from typing import Any, Final
 from hack.plane.emulators.meilisearch import filters, json_text, queries, ranking, settings, shapes
 from hack.plane.emulators.meilisearch.attributes import (
     Match,
-    facet_text,
     filter_rules,
     leaves,
     match_name,
     patterns_of,
     rule_for,
+    scalar_text,
     values_at,
 )
 from hack.plane.emulators.meilisearch.documents import pick
@@ -472,5 +472,5 @@ def _distinct(index: Index, ranked: Iterable[Ranked], attribute: str, *, checked
 
 def facet_values(document: Object, attribute: str) -> set[str]:
     """The values of an attribute as texts."""
-    found = (facet_text(leaf) for value in values_at(document, attribute) for leaf in leaves(value))
+    found = (scalar_text(leaf) for value in values_at(document, attribute) for leaf in leaves(value))
     return {text for text in found if text is not None}

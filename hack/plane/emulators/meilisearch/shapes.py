@@ -14,6 +14,7 @@ from urllib.parse import parse_qsl
 import msgspec
 
 from hack.plane.emulators.meilisearch.errors import ApiError
+from hack.plane.emulators.meilisearch.typos import within_typos
 
 if TYPE_CHECKING:
     Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
@@ -72,25 +73,11 @@ def quoted(names: Sequence[str]) -> str:
     return ", ".join(f"`{name}`" for name in names)
 
 
-def edit_distance(left: str, right: str) -> int:
-    """Damerau-Levenshtein: insertions, deletions, substitutions and swaps of neighbours."""
-    before: list[int] = []
-    row = list(range(len(right) + 1))
-    for i, a in enumerate(left, 1):
-        previous, row = row, [i]
-        for j, b in enumerate(right, 1):
-            best = min(previous[j] + 1, row[j - 1] + 1, previous[j - 1] + (a != b))
-            if i > 1 and j > 1 and a == right[j - 2] and left[i - 2] == b:
-                best = min(best, before[j - 2] + 1)
-            row.append(best)
-        before = previous
-    return row[-1]
-
-
 def did_you_mean(received: str, accepted: Sequence[str]) -> str:
     """A hint for a near miss; the tolerance grows with the length."""
     typos = bisect_left((4, 8, 13, 18, 25), len(received) + 1)
-    near = [(distance, name) for name in accepted if (distance := edit_distance(received, name)) <= typos]
+    distances = ((within_typos(received, name, typos), name) for name in accepted)
+    near = [(distance, name) for distance, name in distances if distance is not None]
     if typos == 0 or not near:
         return ""
     return f"did you mean `{min(near, key=lambda pair: pair[0])[1]}`? "

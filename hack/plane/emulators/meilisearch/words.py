@@ -7,8 +7,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-from hack.plane.emulators.meilisearch.attributes import Match, leaves, match_name, paths_of, show_number
+from hack.plane.emulators.meilisearch.attributes import Match, leaves, match_name, paths_of, scalar_text
 from hack.plane.emulators.meilisearch.shapes import Json, Object
+from hack.plane.emulators.meilisearch.typos import within_typos
 
 # Words of two values of one array are never neighbours.
 _BETWEEN_VALUES: Final = 8
@@ -57,38 +58,6 @@ class Tokeniser:
         return [Token(fold(found.group()), found.start(), found.end()) for found in self.word.finditer(text)]
 
 
-def searchable_text(value: Json) -> str | None:
-    """A scalar as words are looked for in it."""
-    match value:
-        case bool():
-            return "true" if value else "false"
-        case int() | float():
-            return show_number(value)
-        case str():
-            return value
-        case _:
-            return None
-
-
-def within_typos(left: str, right: str, most: int) -> int | None:
-    """The edit distance if it is no more than `most`."""
-    if abs(len(left) - len(right)) > most:
-        return None
-    before: list[int] = []
-    row = list(range(len(right) + 1))
-    for i, a in enumerate(left, 1):
-        previous, row = row, [i]
-        for j, b in enumerate(right, 1):
-            best = min(previous[j] + 1, row[j - 1] + 1, previous[j - 1] + (a != b))
-            if i > 1 and j > 1 and a == right[j - 2] and left[i - 2] == b:
-                best = min(best, before[j - 2] + 1)
-            row.append(best)
-        if min(row) > most:
-            return None
-        before = previous
-    return row[-1] if row[-1] <= most else None
-
-
 class Words:
     """The words of an index, each with the documents that have it."""
 
@@ -119,7 +88,7 @@ class Words:
     def _add_value(self, number: int, rank: int, value: Json) -> None:
         position = 0
         for leaf in leaves(value):
-            for token in self._tokeniser.cut(searchable_text(leaf) or ""):
+            for token in self._tokeniser.cut(scalar_text(leaf) or ""):
                 if token.word not in self._stop_words:
                     place = Posting(rank, min(position, _LONGEST_POSITION))
                     self._postings.setdefault(token.word, {}).setdefault(number, []).append(place)

@@ -6,7 +6,7 @@ from typing import Any, Final
 from starlette.responses import StreamingResponse
 
 from hack.plane.emulators.meilisearch import shapes
-from hack.plane.emulators.meilisearch.attributes import facet_text, values_at
+from hack.plane.emulators.meilisearch.attributes import scalar_text, values_at
 from hack.plane.emulators.meilisearch.auth import invalid_key
 from hack.plane.emulators.meilisearch.errors import ApiError, not_emulated
 from hack.plane.emulators.meilisearch.http import Answer, Call, Route, answer, enqueued, nothing
@@ -147,7 +147,7 @@ def _input(call: Call, given: dict[str, Any]) -> Object:
 
 
 def _shown(document: Object, attribute: str) -> str:
-    return "".join(facet_text(value) or "" for value in values_at(document, attribute))
+    return "".join(scalar_text(value) or "" for value in values_at(document, attribute))
 
 
 _LOGS: Final = Shape((
