@@ -9,13 +9,16 @@ What ends without being asked to ends the process: the supervisor starts a whole
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import random
 import signal
 import time
 from collections.abc import Callable, Coroutine, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
@@ -24,21 +27,39 @@ import structlog
 
 from bulkhead.platform import health
 from bulkhead.platform.audit import standing
-from bulkhead.platform.audit.export import Export
+from bulkhead.platform.audit.export import Export, Revoked
 from bulkhead.platform.audit.record import Refusals
 from bulkhead.platform.audit.sealer import Sealer
 from bulkhead.platform.audit.standing import Exported
 from bulkhead.platform.database import pools
 from bulkhead.platform.database.migrate import shortfall
 from bulkhead.platform.database.pools import Pool, Role
-from bulkhead.platform.database.scope import Scope, transaction
+from bulkhead.platform.database.scope import Scope, Unavailable, transaction
 from bulkhead.platform.events.delivery import Deliveries
 from bulkhead.platform.http.front import Authenticator, Front, Quota
 from bulkhead.platform.http.limits import Failures
-from bulkhead.platform.http.route import Admin, Anonymous, Caller, Joined, Principal, Route, TokenHolder, User
+from bulkhead.platform.http.route import (
+    Admin,
+    Anonymous,
+    Caller,
+    Joined,
+    Principal,
+    RegistrationToken,
+    Route,
+    ServiceKey,
+    TokenHolder,
+    User,
+    UserOrPlane,
+)
 from bulkhead.platform.http.server import Bounds, Server, listen, within_file_limit
 from bulkhead.platform.http.table import Table
 from bulkhead.platform.http.tls import Tls
+from bulkhead.platform.joining import routes as joining
+from bulkhead.platform.joining.tokens import RegistrationTokens
+from bulkhead.platform.keys.last_used import LastUsed
+from bulkhead.platform.keys.service_key import ServiceKeys
+from bulkhead.platform.keys.slow import Slow
+from bulkhead.platform.keys.verify import Outcome, Verifier
 from bulkhead.platform.metrics import Metrics
 from bulkhead.platform.outbound import Outbound
 from bulkhead.platform.readiness import Readiness
@@ -51,6 +72,8 @@ from bulkhead.telemetry.probes import LoopCanary, Probes
 log = structlog.get_logger(__name__)
 
 AUDIT_KEY_LIFETIME = timedelta(days=90)
+ASSERTION_KEY_LIFETIME = timedelta(days=30)
+SIGNING_KEY_LOOK_SECONDS = 600.0
 LOOK_WAIT_SECONDS = 2.0
 """For a connection to look at the database by: less than the time that a look may take in all."""
 
@@ -96,28 +119,62 @@ Compose = Callable[[Base], Parts]
 
 def parts_of(base: Base) -> Parts:
     """All subjects. Asks nobody anything: the documents are generated from it, too."""
+    used = LastUsed(base.worker)
+    verifier = _verifier(base)
+    keys = ServiceKeys(base.api, verifier, used)
+    assertions = _signing_keys(base, KeyUse.ASSERTION, ASSERTION_KEY_LIFETIME)
+    join = joining.Deps(
+        url=base.settings.url,
+        pool=base.api,
+        verifier=verifier,
+        signing=assertions,
+        random=os.urandom,
+        keep=partial(_keep, base.export),
+    )
     return Parts(
-        rows=health.routes(healthy=base.canary.check, ready=base.readiness.check),
-        authenticators={},
+        rows=(*health.routes(healthy=base.canary.check, ready=base.readiness.check), *joining.joiners(join)),
+        authenticators={ServiceKey: keys, UserOrPlane: keys, RegistrationToken: RegistrationTokens(base.api)},
         quota=None,
         workers=(
             Worker(name="readiness", run=base.readiness.watch),
+            Worker(name="signing keys", run=lambda: _keep_signing_keys(base, assertions)),
+            Worker(name="last used", run=used.run),
             Worker(name="audit", run=lambda: _seal(base)),
             Worker(name="deliveries", run=_deliveries(base).run),
         ),
     )
 
 
+def _verifier(base: Base) -> Verifier:
+    bounds = base.settings.scrypt
+    slow: Slow[Outcome] = Slow(ThreadPoolExecutor(bounds.at_once, thread_name_prefix="scrypt"), bounds)
+    chance = random.SystemRandom().random
+    return Verifier(base.settings.pepper, slow, base.failures, random=chance, salt=os.urandom)
+
+
+async def _keep(export: Export | None, what: Revoked, id_: str, *, epoch: int, organisation: str | None = None) -> None:
+    """A revocation, where there is an export to outlive the database in."""
+    if export is not None:
+        await export.revocation(what, id_, epoch=epoch, organisation=organisation)
+
+
+def _signing_keys(base: Base, use: KeyUse, lifetime: timedelta) -> SigningKeys:
+    return SigningKeys(use, platform=base.settings.url, sealing=base.sealing, random=os.urandom, lifetime=lifetime)
+
+
+async def _keep_signing_keys(base: Base, keys: SigningKeys) -> None:
+    """There is a first key from the start on, and a successor in time."""
+    while True:
+        with contextlib.suppress(Unavailable):
+            async with transaction(base.api, Scope()) as tx:
+                await keys.keep(tx)
+        await asyncio.sleep(SIGNING_KEY_LOOK_SECONDS)
+
+
 async def _seal(base: Base) -> None:
     directory = base.settings.export_directory
     known = await asyncio.to_thread(standing.read, directory) if directory else Exported()
-    keys = SigningKeys(
-        KeyUse.AUDIT_HEAD,
-        platform=base.settings.url,
-        sealing=base.sealing,
-        random=os.urandom,
-        lifetime=AUDIT_KEY_LIFETIME,
-    )
+    keys = _signing_keys(base, KeyUse.AUDIT_HEAD, AUDIT_KEY_LIFETIME)
     await Sealer(base.worker, keys=keys, export=base.export, known=known).run()
 
 
@@ -206,7 +263,7 @@ def scope_of(principal: Principal) -> Scope:
         case Joined() | User():
             return Scope(organisation=principal.organisation_id)
         case TokenHolder():
-            return Scope(token=principal.token_id)
+            return Scope(token=principal.token_id, organisation=principal.organisation_id, plane=principal.plane_id)
         case Admin():
             return Scope(platform_admin=True)
         case Anonymous():

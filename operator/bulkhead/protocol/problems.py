@@ -189,7 +189,7 @@ class Code(StrEnum):
     )
     CLUSTER_DELETED = (
         "cluster_deleted",
-        410,
+        401,
         "The cluster was deleted on the platform.",
         "Remove it here too, or register it anew; nothing is removed by itself.",
     )

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-import socket
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 
-from bulkhead.platform.outbound import Outbound, Refused, TooLarge, Unreachable, _Check, permitted, url
+from bulkhead.platform.outbound import Outbound, Refused, TooLarge, Unreachable, permitted, url
 
 LOOPBACK = (ipaddress.ip_network("127.0.0.0/8"),)
 
@@ -229,9 +228,3 @@ async def test_whoever_says_nothing_or_nonsense_did_not_answer(answer: bytes) ->
 async def test_nobody_there_is_told_without_a_word_of_the_other_side() -> None:
     with pytest.raises(Unreachable, match=r"^ClientConnectorError$"):
         await Outbound(allowed=LOOPBACK).post("http://127.0.0.1:1/", b"{}", {}, seconds=5)
-
-
-@pytest.mark.parametrize("address", ["127.0.0.1", "::ffff:169.254.169.254"])
-def test_no_socket_is_made_for_an_address_that_nobody_checked_before(address: str) -> None:
-    with pytest.raises(Refused):
-        _Check((), public=True).socket((socket.AF_INET6, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (address, 443)))

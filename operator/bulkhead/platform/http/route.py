@@ -143,10 +143,13 @@ class TokenHolder:
     """Who presents a registration token that there is. The handler decides whether it is still good.
 
     token_id: of its row
+    organisation_id, plane_id: that it is for, as far as it is for one
     found: all that was looked up of it
     """
 
     token_id: UUID
+    organisation_id: UUID | None = None
+    plane_id: UUID | None = None
     found: Any = None
 
 

@@ -1,0 +1,70 @@
+"""A plane or a cluster as joining writes it: made or bound anew, given a service key, its older keys retired."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from psycopg import AsyncConnection
+
+from bulkhead.platform.joining import sql
+from bulkhead.platform.keys.verify import Outcome
+from bulkhead.protocol.proofs import IdentityKind
+
+Tx = AsyncConnection[Any]
+
+SCOPES = {
+    IdentityKind.PLANE: ("heartbeat", "keys", "tokens"),
+    IdentityKind.CLUSTER: ("heartbeat", "sync", "keys", "delete"),
+}
+"""What a service key that joining gives is good for."""
+
+
+async def give_key(
+    tx: Tx,
+    *,
+    key_id: str,
+    kind: IdentityKind,
+    identity: UUID,
+    organisation: UUID | None,
+    label: str,
+    secret: Outcome,
+    claims_digest: bytes,
+    epoch: int,
+) -> None:
+    """Write a service key. secret: its digest hashed, with a fast value from the start: what joins calls at once."""
+    if secret.hashed is None or secret.fast is None:
+        raise ValueError("a new key rests hashed, with a fast value")
+    resting, value = secret.hashed, secret.fast
+    await tx.execute(
+        sql.MAKE_KEY,
+        {
+            "id": key_id,
+            "kind": kind.value,
+            "identity": identity,
+            "organisation": organisation,
+            "label": label,
+            "scopes": list(SCOPES[kind]),
+            "n": resting.parameters.n,
+            "r": resting.parameters.r,
+            "p": resting.parameters.p,
+            "salt": resting.salt,
+            "hash": resting.hash,
+            "fast_value": value.value,
+            "fast_pepper": value.pepper,
+            "fast_until": value.until,
+            "claims_digest": claims_digest,
+            "epoch": epoch,
+        },
+    )
+
+
+async def retire_other_keys(tx: Tx, identity: UUID, key: str) -> None:
+    """Who joins again has lost what it had: nobody else is to go on with that."""
+    await tx.execute(sql.RETIRE_OTHER_KEYS, {"identity": identity, "key": key})
+
+
+async def server_time(tx: Tx) -> int:
+    """Unix seconds by the database's clock, for showing a skew."""
+    row = await (await tx.execute(sql.NOW)).fetchone()
+    return int(row[0]) if row else 0

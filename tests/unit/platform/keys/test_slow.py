@@ -1,0 +1,122 @@
+"""The slow path starves nobody: bounded, fair by source, once for the same secret."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from bulkhead.platform.keys.slow import Slow
+from bulkhead.platform.settings import Scrypt
+from bulkhead.protocol.problems import Code, Problem
+
+SECONDS = 10.0
+
+
+class Derivations:
+    """Each waits until it is let through, and says in which order they ran."""
+
+    def __init__(self) -> None:
+        self.order: list[str] = []
+        self.gate = threading.Event()
+
+    def of(self, name: str) -> Callable[[], str]:
+        def derive() -> str:
+            assert self.gate.wait(SECONDS)
+            self.order.append(name)
+            return name
+
+        return derive
+
+
+@pytest.fixture
+def derivations() -> Iterator[Derivations]:
+    made = Derivations()
+    yield made
+    made.gate.set()
+
+
+@pytest.fixture
+def executor() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(1) as one:
+        yield one
+
+
+def slow(executor: ThreadPoolExecutor, *, waiting: int = 8) -> Slow[str]:
+    return Slow(executor, Scrypt(at_once=1, waiting=waiting))
+
+
+async def queued(path: Slow[str], count: int) -> None:
+    async with asyncio.timeout(SECONDS):
+        while path.waiting < count:  # noqa: ASYNC110 - turns of the loop, not of a clock
+            await asyncio.sleep(0)
+
+
+async def test_a_source_that_floods_delays_itself_alone(executor: ThreadPoolExecutor, derivations: Derivations) -> None:
+    path = slow(executor)
+    running = [asyncio.create_task(path.run("192.0.2.1", derivations.of(f"flood {n}"))) for n in range(4)]
+    await queued(path, 3)
+    running.append(asyncio.create_task(path.run("192.0.2.2", derivations.of("good"))))
+    await queued(path, 4)
+    derivations.gate.set()
+    await asyncio.gather(*running)
+    assert derivations.order.index("good") <= 2
+
+
+async def test_a_full_queue_refuses_and_one_source_fills_no_more_than_half(
+    executor: ThreadPoolExecutor, derivations: Derivations
+) -> None:
+    path = slow(executor, waiting=4)
+    running = [asyncio.create_task(path.run("192.0.2.1", derivations.of("flood"))) for _ in range(3)]
+    await queued(path, 2)
+    with pytest.raises(Problem) as refused:
+        await path.run("192.0.2.1", derivations.of("too many"))
+    assert refused.value.code is Code.BUSY
+    running.append(asyncio.create_task(path.run("192.0.2.2", derivations.of("good"))))
+    await queued(path, 3)
+    derivations.gate.set()
+    await asyncio.gather(*running)
+
+
+async def test_the_same_secret_of_one_key_is_derived_once(
+    executor: ThreadPoolExecutor, derivations: Derivations
+) -> None:
+    path = slow(executor)
+    same = [asyncio.create_task(path.once("key", b"d", "192.0.2.1", derivations.of("one"))) for _ in range(5)]
+    await asyncio.sleep(0)
+    derivations.gate.set()
+    assert await asyncio.gather(*same) == ["one"] * 5
+    assert derivations.order == ["one"]
+
+
+async def test_who_leaves_while_waiting_gives_the_turn_on(
+    executor: ThreadPoolExecutor, derivations: Derivations
+) -> None:
+    path = slow(executor)
+    first = asyncio.create_task(path.run("192.0.2.1", derivations.of("first")))
+    await asyncio.sleep(0)
+    leaver = asyncio.create_task(path.run("192.0.2.2", derivations.of("leaver")))
+    last = asyncio.create_task(path.run("192.0.2.3", derivations.of("last")))
+    await queued(path, 2)
+    leaver.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await leaver
+    derivations.gate.set()
+    assert list(await asyncio.gather(first, last)) == ["first", "last"]
+    assert path.waiting == 0
+    assert await path.run("192.0.2.4", derivations.of("later")) == "later"
+
+
+async def test_one_of_several_who_leaves_takes_the_answer_from_nobody(
+    executor: ThreadPoolExecutor, derivations: Derivations
+) -> None:
+    path = slow(executor)
+    leaver = asyncio.create_task(path.once("key", b"d", "192.0.2.1", derivations.of("one")))
+    stayer = asyncio.create_task(path.once("key", b"d", "192.0.2.1", derivations.of("one")))
+    await asyncio.sleep(0)
+    leaver.cancel()
+    derivations.gate.set()
+    assert await stayer == "one"
