@@ -25,7 +25,7 @@ from bulkhead.api.ownership import Stamp
 from bulkhead.api.plan import PlanSpec
 from bulkhead.api.record import EngineName, Holding, Record
 from bulkhead.api.timestamp import rfc3339
-from bulkhead.engines.contract import Access, Do, Engine, Request
+from bulkhead.engines.contract import Access, ClaimFirst, Do, Engine, Request
 from bulkhead.kube.client import KubeClient
 from bulkhead.kube.resources import DATA_CLUSTERS, NAMESPACES, SECRETS, TENANTS, Resource
 from bulkhead.reconcile import children, projections
@@ -96,7 +96,12 @@ class Script:
         for name, engine in self.engines.items():
             empty = Holding(server=self.servers[name], claimed_at=rfc3339(now))
             credentials = engine.credentials(record.names, Stamp("bare", uid), empty, now)
-            record = record.with_holding(name, msgspec.structs.replace(empty, credentials=credentials))
+            holding = msgspec.structs.replace(empty, credentials=credentials)
+            record = record.with_holding(name, holding)
+            decision = engine.decide(_request(cluster, record, name), self.absent[name])
+            if isinstance(decision, ClaimFirst):  # for names that come and go with the spec
+                claimed = tuple(sorted(decision.names))
+                record = record.with_holding(name, msgspec.structs.replace(holding, claimed=claimed))
         return record
 
     async def _namespace(self, cluster: DataCluster, record: Record) -> None:
