@@ -52,6 +52,7 @@ from bulkhead.platform.http.route import (
     UserOrPlane,
 )
 from bulkhead.platform.http.server import Bounds, Server, listen, within_file_limit
+from bulkhead.platform.http.spans import spans_of
 from bulkhead.platform.http.table import Table
 from bulkhead.platform.http.tls import Tls
 from bulkhead.platform.joining import routes as joining
@@ -250,6 +251,7 @@ def front_of(base: Base, parts: Parts) -> Front:
         failures=base.failures,
         metrics=base.metrics.http,
         randomness=os.urandom,
+        spans=spans_of(os.environ),
         trusted=base.settings.trusted_proxies,
         draining=lambda: base.readiness.draining,
     )

@@ -40,6 +40,7 @@ from bulkhead.platform.http.route import (
     permit,
 )
 from bulkhead.platform.http.source import Network, source_of
+from bulkhead.platform.http.spans import Attributes, Spans
 from bulkhead.platform.http.table import Match, Table
 from bulkhead.protocol import documents
 from bulkhead.protocol.problems import Code, Problem
@@ -87,6 +88,7 @@ class Front:
     """The ASGI application over a table. ValueError where a row names a caller that nobody can authenticate.
 
     quota: None: nobody has one
+    spans: is told of every request; None: nobody wants to know
     trusted: networks of proxies whose X-Forwarded-For is believed
     draining: whether this process is about to end; answers then close their connections
     """
@@ -102,6 +104,7 @@ class Front:
         failures: Failures,
         metrics: HttpMetrics,
         randomness: Callable[[int], bytes],
+        spans: Spans | None = None,
         trusted: Sequence[Network] = (),
         draining: Callable[[], bool] = lambda: False,
     ) -> None:
@@ -116,6 +119,7 @@ class Front:
         self._failures = failures
         self._metrics = metrics
         self._randomness = randomness
+        self._spans = spans
         self._trusted = trusted
         self._draining = draining
 
@@ -151,6 +155,7 @@ class Front:
             source=source_of(peer[0] if peer else None, headers.get(b"x-forwarded-for"), self._trusted),
             trace=trace.begin(traceparent, headers.get(b"tracestate"), self._randomness),
             receive=receive,
+            has_body=b"transfer-encoding" in headers or headers.get(b"content-length", b"0").strip(b"0") != b"",
         )
 
     # -- from request to response --------------------------------------------------------------------------------------
@@ -241,6 +246,13 @@ class Front:
         seconds = time.monotonic() - exchange.started
         method, route = (exchange.row.method, exchange.row.path) if exchange.row else ("", "")
         self._metrics.ended(method, route, status, seconds)
+        if self._spans:
+            attributes: Attributes = {
+                "http.request.method": method,
+                "http.route": route,
+                "http.response.status_code": status,
+            }
+            self._spans(exchange.request.trace, f"{method} {route}".strip(), seconds, attributes)
         code = exchange.problem.code.value if exchange.problem else ""
         if code:
             self._metrics.refused(route, code)

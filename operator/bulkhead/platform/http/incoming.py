@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import re
 from collections.abc import AsyncIterator, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from starlette.types import Receive
 
@@ -54,8 +54,10 @@ class Incoming:
     source: str
     trace: Trace
     receive: Receive
+    has_body: bool
+    """Whether the head announces one."""
     read: int = 0
-    whole: bool = field(default=False)
+    whole: bool = False
 
     def check(self) -> None:
         """Raise Problem for a head that two readers could take differently, or that asks for more than HTTP."""
@@ -79,11 +81,6 @@ class Incoming:
             raise Problem(Code.FRAMING_REFUSED)
         if headers[b"transfer-encoding"].lower() != b"chunked" or self.http_version != "1.1":
             raise Problem(Code.FRAMING_REFUSED, "the only transfer-encoding is chunked, and only in HTTP/1.1")
-
-    @property
-    def has_body(self) -> bool:
-        """Whether the head announces one."""
-        return b"transfer-encoding" in self.headers or self.headers.get(b"content-length", b"0").strip(b"0") != b""
 
     @property
     def announced(self) -> int:

@@ -23,17 +23,20 @@ class HttpMetrics:
         self._problems = Counter(
             "bulkhead_http_problems", "Problems told, by code.", ("route", "code"), registry=registry
         )
-        self._running = Gauge("bulkhead_http_requests_running", "Requests without a whole answer.", registry=registry)
+        self._running = 0
+        Gauge("bulkhead_http_requests_running", "Requests without a whole answer.", registry=registry).set_function(
+            lambda: self._running
+        )
         # Finding a child by its labels costs more than the observation.
         self._histogram = functools.cache(self._seconds.labels)
 
     def began(self) -> None:
         """A request's head is here."""
-        self._running.inc()
+        self._running += 1
 
     def ended(self, method: str, route: str, status: int, seconds: float) -> None:
         """Its answer is sent, or its client gone (status 0)."""
-        self._running.dec()
+        self._running -= 1
         self._histogram(method, route, str(status)).observe(seconds)
 
     def refused(self, route: str, code: str) -> None:

@@ -105,6 +105,9 @@ class _Outlet:
         await self._put({"type": "http.response.body", "body": body, "more_body": not last})
 
     async def _put(self, message: Message) -> None:
+        if not self._connection.stalled:
+            await self._send(message)
+            return
         try:
             async with asyncio.timeout(WRITE_SECONDS):
                 await self._send(message)

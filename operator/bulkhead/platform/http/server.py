@@ -20,6 +20,7 @@ from typing import Any, cast
 
 import uvicorn
 from starlette.types import ASGIApp
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from bulkhead.platform.http import answers
@@ -60,11 +61,17 @@ class Bounds:
 class Connection:
     """The connection that a request came by, as the application knows it: `scope["state"]["connection"]`."""
 
-    __slots__ = ("_transport", "lost")
+    __slots__ = ("_flow", "_transport", "lost")
 
-    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, transport: asyncio.Transport, flow: FlowControl, lost: asyncio.Future[None]) -> None:
         self._transport = transport
-        self.lost: asyncio.Future[None] = loop.create_future()
+        self._flow = flow
+        self.lost = lost
+
+    @property
+    def stalled(self) -> bool:
+        """Whether what was written waits for the client to read: only then does a write wait."""
+        return self._flow.write_paused
 
     def abort(self) -> None:
         """Cut it, unsent bytes and all: for a client that does not read, and for an answer that broke off."""
@@ -82,6 +89,9 @@ class BoundedProtocol(HttpToolsProtocol):
         self._connection: Connection | None = None
         self._in_head = True
         self._head_bytes = 0
+        """That came of a head which is not whole yet."""
+        self._whole_bytes = 0
+        """Of target and headers as they were parsed."""
         self._head_timer: asyncio.TimerHandle | None = None
         self._completed = False
         self._refused = False
@@ -92,7 +102,7 @@ class BoundedProtocol(HttpToolsProtocol):
         super().connection_made(transport)
         self._peer = self.client[0] if self.client else ""
         self._peers[self._peer] = self._peers.get(self._peer, 0) + 1
-        self._connection = Connection(transport, self.loop)
+        self._connection = Connection(transport, self.flow, self.loop.create_future())
         if len(self.connections) > self._bounds.connections or self._crowded():
             transport.abort()
             return
@@ -145,9 +155,11 @@ class BoundedProtocol(HttpToolsProtocol):
             raise Problem(Code.REQUEST_MALFORMED, "wait for an answer before the next request")
         super().on_message_begin()
         self.scope["state"]["connection"] = self._connection
+        self._whole_bytes = 0
 
     def on_url(self, url: bytes) -> None:
         super().on_url(url)
+        self._whole_bytes += len(url)
         if len(self.url) > self._bounds.target_bytes:
             raise Problem(Code.HEADERS_TOO_LARGE, f"the target is longer than {self._bounds.target_bytes} bytes")
 
@@ -156,12 +168,13 @@ class BoundedProtocol(HttpToolsProtocol):
             # uvicorn would add it to the headers of the request, which may be read only after it has come.
             raise Problem(Code.REQUEST_MALFORMED, "trailers are not taken")
         super().on_header(name, value)
+        self._whole_bytes += len(name) + len(value) + 4
+        if self._whole_bytes > self._bounds.head_bytes:
+            raise self._head_too_large()
         if len(self.headers) > self._bounds.headers:
             raise Problem(Code.HEADERS_TOO_LARGE, f"more than {self._bounds.headers} headers")
 
     def on_headers_complete(self) -> None:
-        if len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers) > self._bounds.head_bytes:
-            raise self._head_too_large()
         if self.parser.get_http_version() not in _VERSIONS:
             raise Problem(Code.REQUEST_MALFORMED, "this is not HTTP/1.1")
         if not _TARGET.fullmatch(self.url):

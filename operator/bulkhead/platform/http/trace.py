@@ -26,6 +26,7 @@ class Trace:
     trace_id: 32 lower-case hexadecimal digits, the same for all that one first request caused
     span_id: 16 of them, this request alone
     sampled: somebody up the line records this trace
+    parent_id: span of who called; empty: the trace begins here
     state: the caller's `tracestate`, passed on untouched; empty: none
     """
 
@@ -33,6 +34,7 @@ class Trace:
     span_id: str
     sampled: bool = False
     state: str = ""
+    parent_id: str = ""
 
     @property
     def traceparent(self) -> str:
@@ -53,12 +55,12 @@ def begin(traceparent: bytes | None, tracestate: bytes | None, randomness: Calla
     parent = _parent(traceparent)
     if parent is None:
         return Trace(randomness(16).hex(), span_id)
-    trace_id, sampled = parent
-    return Trace(trace_id, span_id, sampled, _state(tracestate))
+    trace_id, parent_id, sampled = parent
+    return Trace(trace_id, span_id, sampled, _state(tracestate), parent_id)
 
 
-def _parent(header: bytes | None) -> tuple[str, bool] | None:
-    """Trace id and sampled flag of a `traceparent`; None where it is not one.
+def _parent(header: bytes | None) -> tuple[str, str, bool] | None:
+    """Trace id, span id and sampled flag of a `traceparent`; None where it is not one.
 
     Versions to come may append fields, so those are let through from any version but ours (section 4.3 there).
     """
@@ -70,7 +72,7 @@ def _parent(header: bytes | None) -> tuple[str, bool] | None:
         return None
     if trace_id == _NO_TRACE or span_id == _NO_SPAN:
         return None
-    return trace_id.decode(), bool(int(flags, 16) & _SAMPLED)
+    return trace_id.decode(), span_id.decode(), bool(int(flags, 16) & _SAMPLED)
 
 
 def _state(header: bytes | None) -> str:

@@ -20,7 +20,7 @@ def ones(count: int) -> bytes:
 
 @pytest.mark.parametrize(("flags", "sampled"), [("00", False), ("01", True), ("02", False), ("ff", True)])
 def test_a_whole_traceparent_is_believed_with_its_flag(flags: str, sampled: bool) -> None:  # noqa: FBT001 - a case
-    assert begin(f"00-{TRACE}-{PARENT}-{flags}".encode(), None, ones) == Trace(TRACE, "11" * 8, sampled)
+    assert begin(f"00-{TRACE}-{PARENT}-{flags}".encode(), None, ones) == Trace(TRACE, "11" * 8, sampled, "", PARENT)
 
 
 @pytest.mark.parametrize(
