@@ -27,7 +27,7 @@ faults: $(VENV)/ready tools  ## the operator killed before and after every chang
 check: $(VENV)/ready  ## format, lint, types, layers, generated files, spelling
 	hack/check
 
-generate: $(VENV)/ready  ## write crds/ and docs/openapi.json anew from the types of the API
+generate: $(VENV)/ready  ## write what the types tell: crds/, docs/openapi.json, parts of docs/protocol.md
 	$(VENV)/bin/python -m hack.generate
 
 bench: $(VENV)/ready tools  ## the operator against a bare script, in one run

@@ -6,20 +6,23 @@ import argparse
 import sys
 from pathlib import Path
 
-from hack.generate import definitions, platform
+from hack.generate import definitions, platform, protocol
 
 ROOT = Path(__file__).parents[2]
 CRDS = Path("crds")
+PROTOCOL = Path("docs/protocol.md")
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(
-        prog="python -m hack.generate", description="Write crds/ and docs/openapi.json from the types of the API."
+        prog="python -m hack.generate",
+        description="Write what the types tell: crds/, docs/openapi.json, and parts of docs/protocol.md.",
     )
     parser.add_argument("--check", action="store_true", help="write nothing, fail where a file is stale")
     check = parser.parse_args().check
     wanted = {CRDS / name: text for name, text in definitions.files().items()}
     wanted[Path("docs/openapi.json")] = platform.document()
+    wanted[PROTOCOL] = protocol.document(_text(PROTOCOL))
     stale = sorted(path for path, text in wanted.items() if _text(path) != text)
     left = sorted(CRDS / path.name for path in (ROOT / CRDS).glob("*") if CRDS / path.name not in wanted)
     if check:

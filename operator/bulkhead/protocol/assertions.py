@@ -21,6 +21,8 @@ from bulkhead.protocol.jws import Typ
 from bulkhead.protocol.keys import PublicKey, SigningKey
 from bulkhead.protocol.scalars import Compact, Kid, PlatformUrl, Sha256, UnixSeconds, Uuid
 
+HEADER = "Bulkhead-Assertion"
+"""Of the proxied request, exactly once."""
 LIFETIME = 60
 """Seconds from signing to `exp`."""
 LEEWAY = 60
@@ -81,7 +83,7 @@ class Assertion(Closed, frozen=True, kw_only=True):
     source: Source
     method: Method
     path: Sha256
-    """See `path_hash`."""
+    """`path_hash` of the request's target."""
     jti: Uuid
     exp: UnixSeconds
 

@@ -125,7 +125,7 @@ class IndexRow(Closed, frozen=True, kw_only=True, tag_field="kind", tag="index")
     """One search index."""
 
     id: Uuid
-    """See `opaque_id`."""
+    """`opaque_id` of the DataCluster's UID and the name of the index."""
     documents: Count | None
 
 
@@ -227,7 +227,7 @@ class SyncRequest(Request, frozen=True, kw_only=True):
 
     change: Snapshot | Delta
     digest: Sha256
-    """See `content_digest`: what two requests with one sequence are compared by."""
+    """`content_digest` of the change: what two requests with one sequence are compared by."""
 
     def __post_init__(self) -> None:
         if self.digest != content_digest(self.change):
