@@ -71,6 +71,34 @@ class Holding(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return self.credentials[-1] if self.credentials else None
 
 
+class Registration(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How a DataPlane or a DataCluster is known to the platform. What a step needs rests here before it is taken."""
+
+    platform: str
+    """The platform's URL in its canonical form; all but the key pair belongs to this platform alone."""
+    private_key: Sensitive
+    """Ed25519, in base64url: what the identity is bound to."""
+    secret: Sensitive
+    """Of the service key; its digest, never itself, is sent when it is registered."""
+    token: Sensitive = Sensitive("")
+    """Registration token in hand: kept until its exchange is answered, so that a lost answer is met by an exact
+    repeat."""
+    identity: str = ""
+    """The platform's id of this plane or cluster; empty: not joined."""
+    key_id: str = ""
+    """Id of the service key; empty although there is an identity: it wants a re-join."""
+    next_secret: Sensitive = Sensitive("")
+    """Of the service key that is to take the place of the one in use, until the platform has answered."""
+    challenge: str = ""
+    """What a re-join answers, until it is answered itself."""
+    trusted: tuple[str, ...] = ()
+    """Public keys that sign for the platform, oldest first."""
+    applied_generation: int = 0
+    """Highest generation of the platform's desired state that was taken over."""
+    suspended: bool = False
+    """What that generation says."""
+
+
 class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Content of the Secret, as JSON under the key `record`."""
 
@@ -84,6 +112,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     holdings: dict[EngineName, Holding] = {}
     retained_at: str = ""
     """RFC 3339 time since which only the data of a deleted DataCluster is left; empty while it lives."""
+    registration: Registration | None = None
+    """None: it never began to join a platform."""
 
     def holding(self, engine: EngineName) -> Holding:
         """What is held for `engine`, an empty holding where nothing is."""
@@ -107,6 +137,9 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             children=children,
             status=status,
             retained_at=self.retained_at,
+            platform=self.registration.platform if self.registration else "",
+            identity=self.registration.identity if self.registration else "",
+            suspended=self.registration is not None and self.registration.suspended,
         )
 
 
@@ -118,6 +151,8 @@ class PlaneRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     proposal: str
     """Identity that we write into a server which has none of its own."""
     holdings: dict[EngineName, Holding] = {}
+    registration: Registration | None = None
+    """None: it never began to join a platform."""
 
     def holding(self, engine: EngineName) -> Holding:
         """What is held for `engine`, an empty holding where nothing is."""
@@ -146,3 +181,9 @@ class Outline(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     status: str = ""
     """Digest of the status that was written then, times left out."""
     retained_at: str = ""
+    platform: str = ""
+    """URL of the platform that it joins or has joined; empty: none."""
+    identity: str = ""
+    """That platform's id of it; empty: it has not joined."""
+    suspended: bool = False
+    """That platform wants it suspended."""

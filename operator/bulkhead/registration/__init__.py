@@ -1,0 +1,1 @@
+"""The operator's side of the platform's protocol: how a plane and its data clusters join, and stay connected."""
