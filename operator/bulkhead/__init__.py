@@ -1,1 +1,3 @@
 """Bulkhead: a watertight data cluster for every tenant, on shared engines."""
+
+__version__ = "0.1.0"

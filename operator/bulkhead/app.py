@@ -25,6 +25,7 @@ from typing import Any
 import aiohttp
 import structlog
 
+import bulkhead
 from bulkhead.api import labels
 from bulkhead.api.data_plane import ObjectStoreEndpoint, PostgresEndpoint, SearchEndpoint, VectorsEndpoint
 from bulkhead.api.record import EngineName, Record
@@ -49,7 +50,8 @@ from bulkhead.kube.resources import (
     SECRETS,
 )
 from bulkhead.kube.watch import EventSink, KopfWatch
-from bulkhead.reconcile import installation, key
+from bulkhead.protocol.heartbeat import PERIOD
+from bulkhead.reconcile import installation, key, registered
 from bulkhead.reconcile.deps import Deps
 from bulkhead.reconcile.dispatch import Dispatcher, Reconciler
 from bulkhead.reconcile.drift import DriftScan
@@ -58,6 +60,7 @@ from bulkhead.reconcile.orphans import orphans
 from bulkhead.reconcile.planes import AdminAccess, Planes
 from bulkhead.reconcile.records import Records
 from bulkhead.reconcile.view import View
+from bulkhead.registration.beats import Beats
 from bulkhead.runtime.gate import Gate
 from bulkhead.runtime.metrics import Metrics
 from bulkhead.runtime.mutations import Mutations
@@ -74,6 +77,8 @@ ENGINE_CALLS: Mapping[EngineName, int] = {
     EngineName.SEARCH: 8,
 }
 """Tenants that are worked on at once, per engine."""
+JOINING_AT_ONCE = 4
+"""DataClusters, of the workers."""
 PLANE_DELAY_SECONDS = 2.0
 """A plane's count of data clusters and its warm databases follow a burst of tenants once, not each tenant."""
 OUTAGE_GRACE_SECONDS = 5.0
@@ -94,6 +99,8 @@ class Settings:
     probe_port: int = 8080
     drift_seconds: float = 60.0
     """Between two bulk surveys of every engine."""
+    heartbeat_seconds: float = PERIOD
+    """Between two heartbeats to the platform, which takes a silence of two minutes for the end."""
     sweep_cycles: int = 60
     """Surveys in which every DataCluster is looked at in depth once."""
     grace_seconds: float = 20.0
@@ -199,6 +206,14 @@ class Operator:
             jitter=random.random,
         )
         self._planes = Planes(self._open_engine)
+        self._beats = Beats(
+            describe=lambda member: registered.describe(member, self._view, bulkhead.__version__),
+            look=lambda subject, seconds: self._queue.add_after(Key(*subject), seconds),
+            clock=time.monotonic,
+            wall=lambda: seams.clock().timestamp(),
+            jitter=random.random,
+            period=settings.heartbeat_seconds,
+        )
         dispatcher = Dispatcher(
             self._view,
             settings.namespace,
@@ -212,22 +227,23 @@ class Operator:
             on_remove=dispatcher.record_removed,
             newest=self._view.secret_version,
         )
-        self._reconciler = Reconciler(
-            Deps(
-                installation=installation,
-                namespace=settings.namespace,
-                view=self._view,
-                kube=kube,
-                records=records,
-                planes=self._planes,
-                mutations=mutations,
-                clock=seams.clock,
-                new_id=lambda: uuid.uuid4().hex,
-                enqueue=self._queue.add,
-                answered=dispatcher.answered,
-                repaired=self._repaired,
-            )
+        self._deps = Deps(
+            installation=installation,
+            namespace=settings.namespace,
+            view=self._view,
+            kube=kube,
+            records=records,
+            planes=self._planes,
+            mutations=mutations,
+            beats=self._beats,
+            joining=asyncio.Semaphore(JOINING_AT_ONCE),
+            clock=seams.clock,
+            new_id=lambda: uuid.uuid4().hex,
+            enqueue=self._queue.add,
+            answered=dispatcher.answered,
+            repaired=self._repaired,
         )
+        self._reconciler = Reconciler(self._deps)
         self._drift = DriftScan(
             self._view,
             self._planes,
@@ -264,6 +280,7 @@ class Operator:
         self._canary.stop()
         for name, _ in self._planes.all():
             await self._planes.close(name)
+        await self._beats.close()
 
     def _following(self) -> Iterator[Coroutine[Any, Any, Any]]:
         yield self._own_kinds.run()
@@ -278,6 +295,7 @@ class Operator:
             group.create_task(self._lease.hold(_leave_at_once))
             group.create_task(self._queue.run())
             group.create_task(self._scan_for_drift())
+            group.create_task(self._beats.run(partial(registered.roll, self._deps)))
 
     async def _scan_for_drift(self) -> None:
         while True:

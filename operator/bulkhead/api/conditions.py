@@ -6,7 +6,7 @@ Argo CD and `kubectl wait` understand them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
 from types import MappingProxyType
@@ -80,6 +80,8 @@ class Reason(StrEnum):
     IN_USE = "InUse"
     PLANE_NOT_READY = "PlaneNotReady"
     ENGINE_UNAVAILABLE = "EngineUnavailable"
+    REGISTERING = "Registering"
+    PLATFORM_UNAVAILABLE = "PlatformUnavailable"
 
     # a person asked for it to stand still
     PAUSED = "Paused"
@@ -108,6 +110,8 @@ class Reason(StrEnum):
     ADVISORIES_OPEN = "AdvisoriesOpen"
     CLUSTER_REFUSED = "ClusterRefused"
     FINALIZER_REMOVED = "FinalizerRemoved"
+    PLATFORM_REFUSED = "PlatformRefused"
+    PLANE_UNCONFIRMED = "PlaneUnconfirmed"
 
 
 _AS_WANTED = frozenset({
@@ -117,6 +121,7 @@ _AS_WANTED = frozenset({
 HEALING = frozenset({
     Reason.PROVISIONING, Reason.SUSPENDING, Reason.DELETING, Reason.CRD_TERMINATING,
     Reason.NAMESPACE_TERMINATING, Reason.IN_USE, Reason.PLANE_NOT_READY, Reason.ENGINE_UNAVAILABLE,
+    Reason.REGISTERING, Reason.PLATFORM_UNAVAILABLE,
 })  # fmt: skip
 """Reasons that pass by themselves: we try again, or wait for what is on its way."""
 NEEDS_A_PERSON = frozenset(Reason) - _AS_WANTED - HEALING
@@ -191,6 +196,17 @@ def merge(
     ours = {each.type: _dated(each, before.get(each.type), generation, now) for each in new}
     foreign = [each for each in before.values() if each.type not in _ORDER]
     ranked = sorted(ours.values(), key=lambda each: _ORDER[each.type]) + sorted(foreign, key=lambda each: each.type)
+    return tuple(ranked[:MOST_CONDITIONS])
+
+
+def replaced(
+    old: Iterable[Condition], new: Iterable[Condition], *, kinds: Collection[str], generation: int, now: datetime
+) -> tuple[Condition, ...]:
+    """`old` with `new` in place of what it has of `kinds`; all others exactly as they are."""
+    before = {each.type: each for each in old}
+    dated = [_dated(each, before.get(each.type), generation, now) for each in new]
+    others = [each for each in before.values() if each.type not in kinds]
+    ranked = sorted([*others, *dated], key=lambda each: (_ORDER.get(each.type, len(_ORDER)), each.type))
     return tuple(ranked[:MOST_CONDITIONS])
 
 

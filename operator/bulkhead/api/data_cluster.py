@@ -196,6 +196,17 @@ class CredentialStatus(Struct, frozen=True, kw_only=True):
     """When it ends; empty: never. It is renewed in time."""
 
 
+class PlatformCluster(Struct, frozen=True, kw_only=True):
+    """How the platform knows this environment."""
+
+    cluster_id: Annotated[str, Bounds(max_length=36)] = ""
+    """The platform's id of it; empty: it has not joined."""
+
+
+NOT_JOINED = PlatformCluster()
+"""The one that is left out of what is written: another equal one would not be."""
+
+
 class DataClusterStatus(Struct, frozen=True, kw_only=True):
     """What was found at the last reconcile."""
 
@@ -211,8 +222,11 @@ class DataClusterStatus(Struct, frozen=True, kw_only=True):
     """The credential in force, by engine."""
     endpoints: Annotated[dict[str, Annotated[str, Bounds(max_length=512)]], Bounds(max_length=16)] = {}
     """Where each engine is reached, by engine."""
+    platform: PlatformCluster = NOT_JOINED
+    """How the platform knows it."""
     conditions: Conditions = ()
-    """For machines: `Ready` and what it is made of."""
+    """For machines: `Ready` and what it is made of; where its plane has a platform, `Registered` and `Connected`,
+    which `Ready` does not depend on."""
 
 
 class DataCluster(Struct, frozen=True, kw_only=True):

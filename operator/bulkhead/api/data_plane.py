@@ -232,12 +232,12 @@ class SearchEndpoint(Struct, frozen=True, kw_only=True):
 
 
 class PlatformEndpoint(Struct, frozen=True, kw_only=True):
-    """The central service. No effect in this version: nothing is registered there yet."""
+    """The central service that this plane and its DataClusters join by themselves. None of them needs it to work."""
 
     url: ServiceUrl
-    """Its URL; `http://` is accepted for a loopback address only."""
+    """Its URL; `http://` is accepted for a loopback address only. Another one begins another registration."""
     registration_token_secret_ref: LocalRef
-    """Secret with the key `token`."""
+    """Secret with the key `token`: a registration token of the platform for this plane. Read until it has joined."""
     ca_secret_ref: LocalRef | None = None
     """Secret with the key `ca.crt`; omitted: the system's trust store."""
 
@@ -328,7 +328,7 @@ class DataPlaneSpec(Struct, frozen=True, kw_only=True):
     search: SearchEndpoint | None = None
     """The search engine."""
     platform: PlatformEndpoint | None = None
-    """The central service. No effect in this version."""
+    """The central service; omitted: none."""
     data_api: DataApiPolicy = DataApiPolicy()
     """Bounds of the tenants' Data APIs. No effect in this version."""
     egress: EgressPolicy = EgressPolicy()
@@ -344,6 +344,19 @@ class DataPlaneSpec(Struct, frozen=True, kw_only=True):
     """The Plan of tenants that name none."""
 
 
+class PlatformPlane(Struct, frozen=True, kw_only=True):
+    """How the platform knows this plane."""
+
+    plane_id: Annotated[str, Bounds(max_length=36)] = ""
+    """The platform's id of it; empty: it has not joined."""
+    fingerprint: Annotated[str, Bounds(max_length=64)] = ""
+    """Of its public key, to be compared with the one that the platform shows before it is confirmed there."""
+
+
+NOT_JOINED = PlatformPlane()
+"""The one that is left out of what is written: another equal one would not be."""
+
+
 class DataPlaneStatus(Struct, frozen=True, kw_only=True):
     """What was found at the last look at the engines."""
 
@@ -353,8 +366,11 @@ class DataPlaneStatus(Struct, frozen=True, kw_only=True):
     """How many DataClusters use this plane. While it is not 0, the fields that lead to their data are immutable."""
     versions: Annotated[dict[str, Annotated[str, Bounds(max_length=64)]], Bounds(max_length=8)] = {}
     """Version of each engine's server, by engine."""
+    platform: PlatformPlane = NOT_JOINED
+    """How the platform knows it."""
     conditions: Conditions = ()
-    """For machines: `Ready`, one per engine, `BackendSecure` and `OrphanedRecords`."""
+    """For machines: `Ready`, one per engine, `BackendSecure` and `OrphanedRecords`; with a platform `Registered` and
+    `Connected`, which `Ready` does not depend on."""
 
 
 _UNUSED = "!has(oldSelf.status) || !has(oldSelf.status.dataClusters) || oldSelf.status.dataClusters == 0"

@@ -25,6 +25,12 @@ def configure(parser: argparse.ArgumentParser, seams: app.Seams | None) -> None:
     parser.add_argument(
         "--drift-seconds", type=float, default=app.Settings.drift_seconds, help="between two surveys of every engine"
     )
+    parser.add_argument(
+        "--heartbeat-seconds",
+        type=float,
+        default=app.Settings.heartbeat_seconds,
+        help="between two heartbeats to the platform",
+    )
     parser.add_argument("--log-level", choices=("debug", "info", "warning", "error"), default="info")
     parser.set_defaults(run=lambda options: _run(options, seams))
 
@@ -42,6 +48,7 @@ def _run(options: argparse.Namespace, seams: app.Seams | None) -> int:
         probe_host=options.probe_host,
         probe_port=options.probe_port,
         drift_seconds=options.drift_seconds,
+        heartbeat_seconds=options.heartbeat_seconds,
     )
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(app.run(access, settings, seams))

@@ -15,6 +15,8 @@ from bulkhead.api.data_plane import DataPlane, Naming
 from bulkhead.api.plan import Plan, PlanSpec
 from bulkhead.api.tenant import Tenant
 from bulkhead.engines.contract import Access
+from bulkhead.protocol.address import platform_url
+from bulkhead.protocol.errors import Malformed
 from bulkhead.reconcile.planes import OpenPlane, Planes
 from bulkhead.reconcile.view import View
 
@@ -85,14 +87,33 @@ def resolve(cluster: DataCluster, view: View, planes: Planes) -> Context | NotYe
         plan_version=f"{plan.metadata.uid}/{plan.metadata.generation}",
         plane=plane,
         open_plane=open_plane,
-        access=access_wanted(cluster, tenant),
+        access=access_wanted(cluster, view),
     )
 
 
-def access_wanted(cluster: DataCluster, tenant: Tenant | None) -> Access:
-    """Suspending either the DataCluster or its Tenant cuts access."""
+def access_wanted(cluster: DataCluster, view: View) -> Access:
+    """Suspending the DataCluster, its Tenant, or it on the platform cuts access."""
+    tenant = view.tenant(cluster.spec.tenant_ref.name)
     suspended = cluster.spec.suspended or (tenant is not None and tenant.spec.suspended)
-    return Access.CUT if suspended else Access.OPEN
+    return Access.CUT if suspended or suspended_by_platform(cluster, view) else Access.OPEN
+
+
+def suspended_by_platform(cluster: DataCluster, view: View) -> bool:
+    """What the platform said last, as the record has it. It holds while the platform is silent, and while the plane
+    can not be read; it ends when the plane has no platform any more, or another one."""
+    outline = view.outline(cluster.metadata.uid)
+    if outline is None or not outline.suspended:
+        return False
+    plane = view.data_plane(cluster.spec.data_plane_ref.name)
+    return plane is None or platform_of(plane) == outline.platform
+
+
+def platform_of(plane: DataPlane) -> str:
+    """URL of the plane's platform in its canonical form; empty: it has none that can be used."""
+    try:
+        return platform_url(plane.spec.platform.url) if plane.spec.platform is not None else ""
+    except Malformed:
+        return ""
 
 
 def deletion_policy(cluster: DataCluster, tenant: Tenant | None) -> DeletionPolicy:

@@ -24,13 +24,23 @@ from bulkhead.reconcile import (
     key,
     namespace,
     projections,
+    registered,
     settled,
     status,
     suspension,
     tenant,
 )
 from bulkhead.reconcile.children import Child, Owner
-from bulkhead.reconcile.context import Context, NotYet, Unresolved, access_wanted, namesake, resolve
+from bulkhead.reconcile.context import (
+    Context,
+    NotYet,
+    Unresolved,
+    access_wanted,
+    namesake,
+    platform_of,
+    resolve,
+    suspended_by_platform,
+)
 from bulkhead.reconcile.converge import Findings, Result, TenantSubject, claim, finish, look
 from bulkhead.reconcile.deps import DONE, RETRY, Deps, Outcome
 from bulkhead.reconcile.planes import OpenEngine
@@ -50,6 +60,7 @@ async def reconcile(name: str, deps: Deps, *, suspect: bool = False) -> Outcome:
         return DONE
     if cluster.metadata.deletion_timestamp:
         return await deletion.run(cluster, deps)
+    await registered.absorb(cluster, deps)
     if _is_paused(cluster, deps):
         await _wait(cluster, waiting(Reason.PAUSED, "paused by annotation: nothing is changed"), deps)
         return DONE  # all that could end it is watched
@@ -62,7 +73,8 @@ async def reconcile(name: str, deps: Deps, *, suspect: bool = False) -> Outcome:
         return await _wait(cluster, waiting(context.reason, context.message), deps)
     seen = _children_seen(cluster, deps)
     if not suspect and _is_settled(cluster, context, seen, deps):
-        return _until_renewal(deps.view.outline(cluster.metadata.uid), deps)
+        renewal = _until_renewal(deps.view.outline(cluster.metadata.uid), deps)
+        return renewal.or_sooner(await registered.keep(cluster, context.plane, deps))
 
     await finalizers.add(DATA_CLUSTERS, cluster.metadata, deps)
     try:
@@ -81,7 +93,8 @@ async def reconcile(name: str, deps: Deps, *, suspect: bool = False) -> Outcome:
     _tell_repairs(record.record, results, deps)
     record.record = _with_results(record.record, cluster, context, results)
     inside = await _publish_secrets(cluster, context, record.record, inside, deps)
-    return await _conclude(cluster, context, record, results, inside, deps)
+    outcome = await _conclude(cluster, context, record, results, inside, deps)
+    return outcome.or_sooner(await registered.keep(cluster, context.plane, deps))
 
 
 def _is_paused(cluster: DataCluster, deps: Deps) -> bool:
@@ -91,7 +104,7 @@ def _is_paused(cluster: DataCluster, deps: Deps) -> bool:
 
 
 def _access(cluster: DataCluster, deps: Deps) -> Access:
-    return access_wanted(cluster, deps.view.tenant(cluster.spec.tenant_ref.name))
+    return access_wanted(cluster, deps.view)
 
 
 def _children_seen(cluster: DataCluster, deps: Deps) -> str:
@@ -300,7 +313,9 @@ def _secrets(cluster: DataCluster, context: Context, record: Record) -> tuple[Ch
         if name in provisioned
     }
     complete = provisioned <= bindings.keys()
-    return tuple(projections.secrets(Owner.of(record), bindings, complete=complete))
+    known = record.registration if platform_of(context.plane) else None
+    joined = known if known is not None and known.platform == platform_of(context.plane) and known.trusted else None
+    return tuple(projections.secrets(Owner.of(record), bindings, joined, complete=complete))
 
 
 # -- the end -----------------------------------------------------------------------------------------------------------
@@ -319,6 +334,7 @@ async def _conclude(
         access=context.access,
         endpoints=_endpoints(context, record.record),
         unlisted=_is_unlisted(cluster, context),
+        by_platform=suspended_by_platform(cluster, deps.view),
     )
     wanted = status_of(cluster, progress, deps.clock())
     record.outline = _outline(record)

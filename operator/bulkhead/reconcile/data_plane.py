@@ -21,12 +21,13 @@ from bulkhead.engines.contract import Server, ServerRequest
 from bulkhead.engines.errors import EngineError
 from bulkhead.kube.errors import NotFound
 from bulkhead.kube.resources import DATA_PLANES, SECRETS
-from bulkhead.reconcile import finalizers, key, planes, status
+from bulkhead.reconcile import finalizers, key, planes, registered, status
 from bulkhead.reconcile.converge import Result, ServerSubject, claim, failure, finish, look
 from bulkhead.reconcile.deps import DONE, RETRY, Deps, Outcome
 from bulkhead.reconcile.orphans import orphaned_records
 from bulkhead.reconcile.planes import OpenEngine, OpenPlane
 from bulkhead.reconcile.records import OpenRecord
+from bulkhead.reconcile.registered import NO_PLATFORM, Standing
 from bulkhead.reconcile.report import READY, Verdict, patch, waiting
 
 Secrets = Mapping[str, Mapping[str, str] | None]
@@ -59,10 +60,13 @@ async def reconcile(name: str, deps: Deps) -> Outcome:
         await finalizers.add(DATA_PLANES, plane.metadata, deps)
     record = await _open_record(plane, deps)
     secrets = await _read_secrets(plane, deps)
+    platform = await registered.open_platform(plane, record.record, secrets, deps)
     parts = await _prepare_engines(plane, record, secrets, deps)
     await _publish(plane, parts, deps)
-    await _write_status(plane, parts, leaving, deps)
-    return DONE if all(part.verdict.good for part in parts.values()) else RETRY
+    standing = await registered.join_plane(plane, record, platform, secrets, deps)
+    await _write_status(plane, record.record, parts, standing, leaving, deps)
+    good = all(part.verdict.good for part in parts.values()) and not standing.retry
+    return DONE if good else RETRY
 
 
 def _leaving(plane: DataPlane, deps: Deps) -> Verdict | None:
@@ -77,6 +81,7 @@ def _leaving(plane: DataPlane, deps: Deps) -> Verdict | None:
 async def _let_go(plane: DataPlane, deps: Deps) -> Outcome:
     """Close the engines, forget what is remembered of them, let the object go."""
     await deps.planes.close(plane.metadata.name)
+    await registered.close(plane, deps)
     record = await deps.records.load(PlaneRecord, plane.metadata.uid)
     if record is not None:
         await record.remove()
@@ -200,9 +205,16 @@ def _state(engine: OpenEngine | Verdict) -> str:
 
 
 async def _write_status(
-    plane: DataPlane, parts: Mapping[EngineName, Part], overall: Verdict | None, deps: Deps
+    plane: DataPlane,
+    record: PlaneRecord,
+    parts: Mapping[EngineName, Part],
+    standing: Standing,
+    overall: Verdict | None,
+    deps: Deps,
 ) -> None:
-    wanted = status_of(plane, parts, overall, len(deps.view.data_clusters_on(plane.metadata.name)), deps)
+    users = len(deps.view.data_clusters_on(plane.metadata.name))
+    wanted = status_of(plane, parts, overall, users, deps, standing)
+    wanted = msgspec.structs.replace(wanted, platform=registered.plane_status(record, plane))
     changes = patch(msgspec.to_builtins(plane.status), msgspec.to_builtins(wanted))
     if changes is not None and await status.put(DATA_PLANES, plane.metadata, changes, deps):
         _log_transitions(plane, wanted)
@@ -219,9 +231,15 @@ def _log_transitions(plane: DataPlane, after: DataPlaneStatus) -> None:
 
 
 def status_of(
-    plane: DataPlane, parts: Mapping[EngineName, Part], overall: Verdict | None, users: int, deps: Deps
+    plane: DataPlane,
+    parts: Mapping[EngineName, Part],
+    overall: Verdict | None,
+    users: int,
+    deps: Deps,
+    standing: Standing = NO_PLATFORM,
 ) -> DataPlaneStatus:
     """The whole status of a plane."""
+    joined = registered.conditions(plane, standing)
     found = [
         condition(ENGINE_CONDITIONS[n], p.verdict.status, p.verdict.reason, p.verdict.message) for n, p in parts.items()
     ]
@@ -235,7 +253,14 @@ def status_of(
         versions={name.value: server.version for name, server in sorted(servers.items())} or plane.status.versions,
         conditions=merge(
             plane.status.conditions,
-            [summary, *kstatus(summary), *found, _secure(parts), orphaned_records(plane.metadata.name, deps.view)],
+            [
+                summary,
+                *kstatus(summary),
+                *found,
+                *joined,
+                _secure(parts),
+                orphaned_records(plane.metadata.name, deps.view),
+            ],
             generation=plane.metadata.generation,
             now=deps.clock(),
         ),

@@ -17,7 +17,7 @@ from bulkhead.api.sensitive import Sensitive
 from bulkhead.api.timestamp import rfc3339
 from bulkhead.kube.errors import NotFound
 from bulkhead.kube.resources import CUSTOM_RESOURCE_DEFINITIONS, DATA_CLUSTERS
-from bulkhead.reconcile import finalizers, key, namespace, status, suspension
+from bulkhead.reconcile import finalizers, key, namespace, registered, status, suspension
 from bulkhead.reconcile.context import deletion_policy
 from bulkhead.reconcile.converge import TenantSubject, erase
 from bulkhead.reconcile.deps import DONE, RETRY, Deps, Outcome
@@ -54,6 +54,7 @@ async def run(cluster: DataCluster, deps: Deps) -> Outcome:
     parts = await _cut(cluster, record.record, deps)
     parts |= await _remove_namespace(cluster, record.record, deps)
     # Asked once: a Tenant that changes its mind in between must not have the record of kept data forgotten.
+    parts[ConditionType.REGISTERED] = await registered.give_notice(cluster, record.record, deps)
     policy = deletion_policy(cluster, deps.view.tenant(cluster.spec.tenant_ref.name))
     if policy is DeletionPolicy.DELETE:
         parts |= await _erase(cluster, record.record, parts, deps)
@@ -61,6 +62,7 @@ async def run(cluster: DataCluster, deps: Deps) -> Outcome:
         return await _report(cluster, parts, None, deps)
 
     await _settle_record(record, policy, deps)
+    deps.beats.left(cluster.metadata.uid)
     return await _let_go(cluster, deps)
 
 
@@ -137,7 +139,7 @@ async def _settle_record(record: OpenRecord[Record], policy: DeletionPolicy, dep
         return
     kept = {name: _without_secrets(holding) for name, holding in record.record.holdings.items()}
     retained_at = record.record.retained_at or rfc3339(deps.clock())
-    record.record = msgspec.structs.replace(record.record, holdings=kept, retained_at=retained_at)
+    record.record = msgspec.structs.replace(record.record, holdings=kept, retained_at=retained_at, registration=None)
     record.outline = record.record.outline(settled="", children="", status="")
     await record.save()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,6 +15,7 @@ from bulkhead.reconcile.key import Key
 from bulkhead.reconcile.planes import Planes
 from bulkhead.reconcile.records import Records
 from bulkhead.reconcile.view import View
+from bulkhead.registration.beats import Beats
 from bulkhead.runtime.mutations import Mutations
 
 
@@ -29,6 +31,9 @@ class Deps:
     records: Records
     planes: Planes
     mutations: Mutations
+    beats: Beats
+    joining: asyncio.Semaphore
+    """Data clusters that join or re-join a platform at once: a slow one must leave workers for everything else."""
     clock: Callable[[], datetime]
     new_id: Callable[[], str]
     enqueue: Callable[[Key], None]
@@ -47,6 +52,11 @@ class Outcome:
     """With back-off: something failed or is missing that may come back by itself."""
     at: float | None = None
     """Unix seconds, for renewals."""
+
+    def or_sooner(self, other: Outcome) -> Outcome:
+        """Whichever comes first."""
+        times = [at for at in (self.at, other.at) if at is not None]
+        return Outcome(retry=self.retry or other.retry, at=min(times, default=None))
 
 
 DONE = Outcome()

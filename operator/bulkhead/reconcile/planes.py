@@ -96,9 +96,11 @@ def offered(spec: DataPlaneSpec) -> dict[EngineName, Endpoint]:
 
 
 def secret_names(spec: DataPlaneSpec) -> set[str]:
-    """Names of all Secrets that the plane's engines need, in the operator's own namespace."""
+    """Names of all Secrets that the plane needs, in the operator's own namespace."""
     endpoints = offered(spec).values()
-    refs = (ref for endpoint in endpoints for ref in (endpoint.admin_secret_ref, endpoint.tls.ca_secret_ref))
+    refs = [ref for endpoint in endpoints for ref in (endpoint.admin_secret_ref, endpoint.tls.ca_secret_ref)]
+    if spec.platform is not None:
+        refs += [spec.platform.registration_token_secret_ref, spec.platform.ca_secret_ref]
     return {ref.name for ref in refs if ref is not None}
 
 

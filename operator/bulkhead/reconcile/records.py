@@ -7,7 +7,7 @@ win a write; the loser reads again.
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -104,6 +104,20 @@ class Records:
             selector = f"{labels.RECORD}={labels.RECORD_DATA_CLUSTER},{labels.DATA_CLUSTER_UID} in ({listed})"
             async for secret in self._kube.list(SECRETS, self._namespace, label_selector=selector):
                 self._ahead[secret["metadata"]["name"]] = secret
+
+    async def all(self) -> AsyncIterator[OpenRecord[Record]]:
+        """The records of all DataClusters, a page at a time; one that can not be read is left out."""
+        async for secret in self._kube.list(
+            SECRETS, self._namespace, label_selector=f"{labels.RECORD}={labels.RECORD_DATA_CLUSTER}"
+        ):
+            metadata = secret["metadata"]
+            try:
+                record = _decoded(Record, secret)
+            except RecordUnreadable:
+                continue
+            yield OpenRecord.read(
+                self, record, metadata["resourceVersion"], outline_in(metadata.get("annotations", {}))
+            )
 
     def draft(self, record: R) -> OpenRecord[R]:
         """A record that was never written."""

@@ -10,8 +10,26 @@ from typing import Any
 
 import msgspec
 
-from bulkhead.api.conditions import ConditionType, Phase, Reason, Status, condition, kstatus, merge, phase, ready
-from bulkhead.api.data_cluster import CredentialStatus, DataCluster, DataClusterStatus, Identity
+from bulkhead.api.conditions import (
+    ConditionType,
+    Phase,
+    Reason,
+    Status,
+    condition,
+    kstatus,
+    merge,
+    phase,
+    ready,
+    replaced,
+)
+from bulkhead.api.data_cluster import (
+    NOT_JOINED,
+    CredentialStatus,
+    DataCluster,
+    DataClusterStatus,
+    Identity,
+    PlatformCluster,
+)
 from bulkhead.api.meta import Condition
 from bulkhead.api.record import EngineName, Record
 from bulkhead.api.timestamp import rfc3339
@@ -51,6 +69,8 @@ class Progress:
     access: Access = Access.OPEN
     endpoints: Mapping[str, str] = field(default_factory=dict)
     unlisted: bool = False
+    by_platform: bool = False
+    """The platform wants it suspended."""
 
     @property
     def complete(self) -> bool:
@@ -63,14 +83,15 @@ def status_of(cluster: DataCluster, progress: Progress, now: datetime) -> DataCl
     kept = _kept(cluster.status.conditions) if progress.overall is not None and not progress.parts else []
     parts = [condition(kind, v.status, v.reason, v.message) for kind, v in progress.parts.items()] or kept
     suspended = _suspended(progress)
+    platform = _of_platform(cluster, progress)
     overall = _overall(parts, progress)
     merged = merge(
         cluster.status.conditions,
-        [overall, *kstatus(overall), suspended, *parts, *_unlisted(progress)],
+        [overall, *kstatus(overall), suspended, *parts, *platform, *_unlisted(progress)],
         generation=cluster.metadata.generation,
         now=now,
     )
-    as_they_were = {each.type: each for each in kept}
+    as_they_were = {each.type: each for each in (*kept, *platform)}
     conditions = tuple(as_they_were.get(each.type, each) for each in merged)
     if progress.record is not None:
         provisioned = any(held.fingerprint for held in progress.record.holdings.values())
@@ -83,14 +104,53 @@ def status_of(cluster: DataCluster, progress: Progress, now: datetime) -> DataCl
         identity=_identity(progress.record) if progress.record else cluster.status.identity,
         credentials=_credentials(progress.record) if progress.record else cluster.status.credentials,
         endpoints=dict(progress.endpoints) or cluster.status.endpoints,
+        platform=cluster.status.platform,
         conditions=conditions,
     )
 
 
+def with_platform(
+    cluster: DataCluster, verdicts: Mapping[ConditionType, Verdict], identity: str, now: datetime
+) -> DataClusterStatus:
+    """The status as it is, with these verdicts on the platform and nothing else changed. Of what they leave out nothing
+    new is known; none at all: there is no platform."""
+    before = cluster.status
+    found = [condition(kind, v.status, v.reason, v.message) for kind, v in verdicts.items()]
+    conditions = replaced(
+        before.conditions,
+        found,
+        kinds=tuple(verdicts) or PLATFORM_CONDITIONS,
+        generation=cluster.metadata.generation,
+        now=now,
+    )
+    return msgspec.structs.replace(
+        before,
+        phase=_phase_with(before.phase, conditions),
+        platform=PlatformCluster(cluster_id=identity) if identity else NOT_JOINED,
+        conditions=conditions,
+    )
+
+
+def says_of_platform(status: DataClusterStatus) -> bool:
+    """Whether anything in it is about a platform."""
+    return bool(status.platform.cluster_id) or any(each.type in PLATFORM_CONDITIONS for each in status.conditions)
+
+
+def _phase_with(before: str, conditions: Sequence[Condition]) -> str:
+    """A connection tells Active from Offline, and nothing else."""
+    if before not in (Phase.ACTIVE, Phase.OFFLINE):
+        return before
+    lost = any(each.type == ConditionType.CONNECTED and each.status == Status.FALSE for each in conditions)
+    return Phase.OFFLINE if lost else Phase.ACTIVE
+
+
 def digest(status: DataClusterStatus) -> str:
-    """Digest of a status without its times: tells one that was lost, edited or restored from an older day."""
-    timeless = [msgspec.structs.replace(c, last_transition_time="") for c in status.conditions]
-    plain = msgspec.structs.replace(status, conditions=tuple(timeless))
+    """Digest of a status without its times: tells one that was lost, edited or restored from an older day. What it
+    says of the platform is left out: losing that unsettles nothing."""
+    ours = [each for each in status.conditions if each.type not in PLATFORM_CONDITIONS]
+    timeless = tuple(msgspec.structs.replace(each, last_transition_time="") for each in ours)
+    phase_ = Phase.ACTIVE.value if status.phase == Phase.OFFLINE else status.phase
+    plain = msgspec.structs.replace(status, phase=phase_, platform=NOT_JOINED, conditions=timeless)
     return hashlib.sha256(msgspec.json.encode(plain, order="deterministic")).hexdigest()[:16]
 
 
@@ -113,6 +173,15 @@ def _kept(conditions: Sequence[Condition]) -> list[Condition]:
     return [c for c in conditions if c.type in ours]
 
 
+def _of_platform(cluster: DataCluster, progress: Progress) -> list[Condition]:
+    """As last told; of one that is being deleted only what its deletion says."""
+    if cluster.metadata.deletion_timestamp:
+        return []
+    return [c for c in cluster.status.conditions if c.type in PLATFORM_CONDITIONS and c.type not in progress.parts]
+
+
+PLATFORM_CONDITIONS = (ConditionType.REGISTERED, ConditionType.CONNECTED)
+
 _ENGINES = (
     ConditionType.POSTGRES_READY,
     ConditionType.OBJECT_STORE_READY,
@@ -128,7 +197,9 @@ def _overall(parts: Sequence[Condition], progress: Progress) -> Condition:
         )
     overall = ready(parts)
     if overall.status == Status.TRUE and progress.access is Access.CUT:
-        return condition(ConditionType.READY, Status.FALSE, Reason.SUSPENDED, "suspended: access is cut, data is kept")
+        by = " by the platform" if progress.by_platform else ""
+        message = f"suspended{by}: access is cut, data is kept"
+        return condition(ConditionType.READY, Status.FALSE, Reason.SUSPENDED, message)
     return overall
 
 

@@ -31,8 +31,7 @@ async def cut_unresolved(cluster: DataCluster, deps: Deps) -> None:
     """Suspend a DataCluster whose plan, tenant or place can not be found; where nothing was made there is nothing to
     cut.
     """
-    tenant = deps.view.tenant(cluster.spec.tenant_ref.name)
-    if access_wanted(cluster, tenant) is Access.OPEN or deps.view.outline(cluster.metadata.uid) is None:
+    if access_wanted(cluster, deps.view) is Access.OPEN or deps.view.outline(cluster.metadata.uid) is None:
         return
     record = await deps.records.load(Record, cluster.metadata.uid)
     if record is not None:

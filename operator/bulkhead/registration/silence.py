@@ -31,6 +31,11 @@ class Silence:
     def silent(self) -> bool:
         return self._failures >= FAILURES
 
+    @property
+    def closed(self) -> bool:
+        """Whether a call would not be made now."""
+        return self.silent and (self._probing or self._clock() < self._probe_at)
+
     def wait(self, subject: Subject) -> None:
         """Have `subject` looked at once the platform answers again."""
         self._waiting.add(subject)
@@ -40,7 +45,7 @@ class Silence:
         """Around one call. Raises Silent without a call while the platform is silent, but for the probe whose turn it
         is."""
         probe = self.silent
-        if probe and (self._probing or self._clock() < self._probe_at):
+        if self.closed:
             raise Silent("the platform does not answer")
         self._probing = self._probing or probe
         try:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import random
+import time
 import uuid
 
 from bulkhead.kube.client import KubeClient
@@ -10,6 +13,7 @@ from bulkhead.reconcile.dispatch import Dispatcher, Reconciler
 from bulkhead.reconcile.planes import Planes
 from bulkhead.reconcile.records import Records
 from bulkhead.reconcile.view import View
+from bulkhead.registration.beats import Beats
 from bulkhead.runtime.mutations import Mutations
 from hack.plane.installation import NAMESPACE
 from tests.unit.reconcile import gen
@@ -30,6 +34,14 @@ def reconciler(kube: KubeClient, mutations: Mutations, view: View) -> Reconciler
             ),
             planes=Planes(no_engine),
             mutations=mutations,
+            beats=Beats(
+                describe=lambda _: None,
+                look=lambda *_: None,
+                clock=time.monotonic,
+                wall=time.time,
+                jitter=random.random,
+            ),
+            joining=asyncio.Semaphore(1),
             clock=lambda: gen.NOW,
             new_id=lambda: uuid.uuid4().hex,
             enqueue=lambda _: None,

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from bulkhead.api.record import EngineName, Record
 from bulkhead.kube.resources import SECRETS, Resource
+from bulkhead.reconcile import registered
 from bulkhead.reconcile.deps import Deps
 from bulkhead.reconcile.key import Key
 from bulkhead.reconcile.planes import Planes
 from bulkhead.reconcile.records import Records
 from bulkhead.reconcile.view import View
+from bulkhead.registration.beats import Beats
+from bulkhead.registration.silence import Subject
 from bulkhead.runtime.mutations import Mutations
 from tests.unit.reconcile import gen
 from tests.unit.reconcile.memory_kube import MemoryKube
@@ -32,6 +36,17 @@ class Desk:
         """Kind and name of every answer that was taken over."""
         self.repairs: list[tuple[str, EngineName]] = []
         """UID and engine of every repair that was told."""
+        self.now = 1000.0
+        """Monotonic seconds."""
+        self.looks: list[tuple[Subject, float]] = []
+        """Whom the loop of heartbeats had looked at, and in how many seconds."""
+        self.beats = Beats(
+            describe=lambda member: registered.describe(member, view, "0.1.0"),
+            look=lambda subject, seconds: self.looks.append((subject, seconds)),
+            clock=lambda: self.now,
+            wall=gen.NOW.timestamp,
+            jitter=lambda: 0.5,
+        )
         self.deps = Deps(
             installation=gen.INSTALLATION,
             namespace=gen.NAMESPACE,
@@ -46,6 +61,8 @@ class Desk:
             ),
             planes=Planes(no_engine),
             mutations=Mutations(lambda *_: None, lambda: True),
+            beats=self.beats,
+            joining=asyncio.Semaphore(1),
             clock=lambda: gen.NOW,
             new_id=lambda: "id-1",
             enqueue=self.enqueued.append,

@@ -195,11 +195,11 @@ async def test_a_plane_without_capacity_takes_nobody() -> None:
     [(False, False, Access.OPEN), (True, False, Access.CUT), (False, True, Access.CUT), (True, True, Access.CUT)],
 )
 def test_suspending_either_cuts_access(*, cluster: bool, tenant: bool, access: Access) -> None:
-    assert access_wanted(gen.cluster(suspended=cluster), gen.tenant(suspended=tenant)) is access
+    assert access_wanted(gen.cluster(suspended=cluster), gen.view(gen.tenant(suspended=tenant))) is access
 
 
 def test_a_suspended_data_cluster_stays_cut_without_its_tenant() -> None:
-    assert access_wanted(gen.cluster(suspended=True), None) is Access.CUT
+    assert access_wanted(gen.cluster(suspended=True), gen.view()) is Access.CUT
 
 
 RETAIN, DELETE = DeletionPolicy.RETAIN, DeletionPolicy.DELETE
