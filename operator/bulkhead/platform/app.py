@@ -13,6 +13,7 @@ import contextlib
 import os
 import random
 import signal
+import socket
 import time
 from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -31,6 +32,9 @@ from bulkhead.platform.audit.export import Export, Revoked
 from bulkhead.platform.audit.record import Refusals
 from bulkhead.platform.audit.sealer import Sealer
 from bulkhead.platform.audit.standing import Exported
+from bulkhead.platform.clusters import routes as clusters
+from bulkhead.platform.clusters.heartbeat import Announced
+from bulkhead.platform.clusters.liveness import Liveness
 from bulkhead.platform.database import pools
 from bulkhead.platform.database.migrate import shortfall
 from bulkhead.platform.database.pools import Pool, Role
@@ -132,13 +136,20 @@ def parts_of(base: Base) -> Parts:
         random=os.urandom,
         keep=partial(_keep, base.export),
     )
+    announced = Announced()
+    liveness = Liveness(base.worker, name=socket.gethostname(), new_id=uuid4, clock=time.monotonic)
     return Parts(
-        rows=(*health.routes(healthy=base.canary.check, ready=base.readiness.check), *joining.joiners(join)),
+        rows=(
+            *health.routes(healthy=base.canary.check, ready=base.readiness.check),
+            *joining.joiners(join),
+            *clusters.joined(clusters.Deps(liveness=liveness, announced=announced)),
+        ),
         authenticators={ServiceKey: keys, UserOrPlane: keys, RegistrationToken: RegistrationTokens(base.api)},
         quota=None,
         workers=(
             Worker(name="readiness", run=base.readiness.watch),
-            Worker(name="signing keys", run=lambda: _keep_signing_keys(base, assertions)),
+            Worker(name="signing keys", run=lambda: _keep_signing_keys(base, assertions, announced)),
+            Worker(name="liveness", run=liveness.run),
             Worker(name="last used", run=used.run),
             Worker(name="audit", run=lambda: _seal(base)),
             Worker(name="deliveries", run=_deliveries(base).run),
@@ -163,12 +174,13 @@ def _signing_keys(base: Base, use: KeyUse, lifetime: timedelta) -> SigningKeys:
     return SigningKeys(use, platform=base.settings.url, sealing=base.sealing, random=os.urandom, lifetime=lifetime)
 
 
-async def _keep_signing_keys(base: Base, keys: SigningKeys) -> None:
+async def _keep_signing_keys(base: Base, keys: SigningKeys, announced: Announced) -> None:
     """There is a first key from the start on, and a successor in time."""
     while True:
         with contextlib.suppress(Unavailable):
             async with transaction(base.api, Scope()) as tx:
-                await keys.keep(tx)
+                ring = await keys.keep(tx)
+            announced.ring = ring
         await asyncio.sleep(SIGNING_KEY_LOOK_SECONDS)
 
 

@@ -21,6 +21,9 @@ from prometheus_client import CollectorRegistry
 from bulkhead.platform.app import scope_of
 from bulkhead.platform.audit.export import Revoked
 from bulkhead.platform.audit.record import Refusals
+from bulkhead.platform.clusters import routes as clusters
+from bulkhead.platform.clusters.heartbeat import Announced
+from bulkhead.platform.clusters.liveness import Liveness
 from bulkhead.platform.database.pools import Pool
 from bulkhead.platform.database.scope import Scope, transaction
 from bulkhead.platform.http.front import Front
@@ -82,14 +85,27 @@ class People:
 
 
 @dataclass
+class Clock:
+    """Monotonic seconds, which pass when a test says so."""
+
+    seconds: float = 0.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+@dataclass
 class Replica:
-    """One process of the service, as far as joining goes."""
+    """One process of the service, as far as joining and heartbeats go. What it hears is written when a test says so."""
 
     port: int
     failures: Failures
     verifier: Verifier
     used: LastUsed
     kept: list[tuple[str, str]]
+    liveness: Liveness
+    announced: Announced
+    clock: Clock
 
     @property
     def url(self) -> str:
@@ -111,7 +127,9 @@ async def replica(
         lifetime=timedelta(days=90),
     )
     async with transaction(api, Scope()) as tx:
-        await signing.keep(tx)
+        announced = Announced(await signing.keep(tx))
+    clock = Clock()
+    liveness = Liveness(worker, name="replica", new_id=uuid4, clock=clock)
     kept: list[tuple[str, str]] = []
 
     async def keep(what: Revoked, id_: str, /, *, epoch: int, organisation: str | None = None) -> None:
@@ -127,8 +145,12 @@ async def replica(
         people = People(keys)
         front = Front(
             Table(
-                routes.routes(
-                    routes.Deps(url=URL, pool=api, verifier=verifier, signing=signing, random=os.urandom, keep=keep)
+                (
+                    *routes.routes(
+                        routes.Deps(url=URL, pool=api, verifier=verifier, signing=signing, random=os.urandom, keep=keep)
+                    ),
+                    *clusters.joined(clusters.Deps(liveness=liveness, announced=announced)),
+                    *clusters.people(),
                 )
             ),
             authenticators={
@@ -149,7 +171,7 @@ async def replica(
         server = Server(front, listener, bounds=Bounds(), drain_seconds=1.0)
         serving = asyncio.create_task(server.run())
         try:
-            yield Replica(listener.getsockname()[1], failures, verifier, used, kept)
+            yield Replica(listener.getsockname()[1], failures, verifier, used, kept, liveness, announced, clock)
         finally:
             await verifier.settle()
             server.stop()

@@ -126,7 +126,7 @@ CREATE TABLE liveness (
     last_seen       timestamptz,
     online          boolean NOT NULL DEFAULT false,
     since           timestamptz NOT NULL DEFAULT now(),  -- of `online`
-    report          jsonb CHECK (jsonb_typeof(report) = 'object'),  -- as last heard; written when it differs
+    report          jsonb CHECK (jsonb_typeof(report) = 'object'),  -- as last heard
     reported_at     timestamptz,
     FOREIGN KEY (organisation_id, of_cluster) REFERENCES clusters (organisation_id, id),
     CHECK ((kind = 'cluster') = (organisation_id IS NOT NULL)),
@@ -244,6 +244,6 @@ CREATE POLICY worker ON liveness TO bulkhead_platform_worker USING (true) WITH C
 CREATE POLICY lookup ON liveness FOR SELECT TO bulkhead_platform_lookup USING (true);
 CREATE POLICY maintenance ON liveness TO bulkhead_platform_maintenance USING (true) WITH CHECK (true);
 GRANT SELECT, INSERT, UPDATE (last_seen, online, since, report, reported_at) ON liveness TO bulkhead_platform_api;
-GRANT SELECT, UPDATE (last_seen, online, since) ON liveness TO bulkhead_platform_worker;
+GRANT SELECT, UPDATE (last_seen, online, since, report, reported_at) ON liveness TO bulkhead_platform_worker;
 GRANT SELECT ON liveness TO bulkhead_platform_lookup;
 GRANT SELECT, INSERT, UPDATE ON liveness TO bulkhead_platform_maintenance;

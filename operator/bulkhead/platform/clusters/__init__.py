@@ -1,0 +1,1 @@
+"""What clusters and planes tell, and what they are told: heartbeats, liveness, desired state, metadata."""

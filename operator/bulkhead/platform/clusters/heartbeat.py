@@ -1,0 +1,82 @@
+"""`POST …/heartbeat`. One look-up, which authentication made, answers somebody who is online and has no news."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bulkhead.platform.clusters import decide, sql
+from bulkhead.platform.clusters.decide import MOST_APPLIED, Standing
+from bulkhead.platform.clusters.liveness import Liveness
+from bulkhead.platform.clusters.report import Report
+from bulkhead.platform.http.route import Call, Joined
+from bulkhead.platform.keys.service_key import FoundKey
+from bulkhead.platform.signing.ring import Ring
+from bulkhead.protocol.documents import encode
+from bulkhead.protocol.heartbeat import Heartbeat, HeartbeatAnswer
+from bulkhead.protocol.problems import Code, Problem
+
+HeartbeatCall = Call[Joined, Heartbeat]
+
+
+@dataclass(slots=True)
+class Announced:
+    """The assertion keys as this replica last read them. ring: None: not read yet, so nothing is announced"""
+
+    ring: Ring | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Heartbeats:
+    """Hears planes and clusters."""
+
+    liveness: Liveness
+    announced: Announced
+
+    async def __call__(self, call: HeartbeatCall) -> HeartbeatAnswer:
+        """What the sender is to know. Raises Problem."""
+        found: FoundKey = call.caller.found
+        if call.body.applied_generation > MOST_APPLIED:
+            raise Problem(Code.BODY_INVALID, f"$.appliedGeneration: at most {MOST_APPLIED}")
+        self.liveness.listen()
+        await self._hear(call, found)
+        if _is_news(call.body, found):
+            await _remember(call)
+        return self._answer(call.body, found)
+
+    async def _hear(self, call: HeartbeatCall, found: FoundKey) -> None:
+        report = Report.of(call.body)
+        if found.online:
+            self.liveness.heard(found.identity_id, found.now, report)
+            return
+        tx = await call.tx()
+        await tx.execute(sql.COME_ONLINE, {"id": found.identity_id, "report": encode(report).decode()})
+
+    def _answer(self, beat: Heartbeat, found: FoundKey) -> HeartbeatAnswer:
+        ring = self.announced.ring
+        return HeartbeatAnswer(
+            server_time=int(found.now.timestamp()),
+            desired=standing.desired if (standing := _standing(beat, found)) else None,
+            succession=ring.links_after(beat.acknowledged_key) if ring else (),
+            rotation=decide.rotation(found.id, expires_at=found.expires_at, retires_at=found.retires_at, now=found.now),
+        )
+
+
+def _standing(beat: Heartbeat, found: FoundKey) -> Standing | None:
+    """None: of a plane nothing is wanted."""
+    if found.desired_generation is None:
+        return None
+    return Standing(found.desired_generation, found.desired_state == "suspended", beat.applied_generation)
+
+
+def _is_news(beat: Heartbeat, found: FoundKey) -> bool:
+    told = (beat.applied_generation, beat.acknowledged_key)
+    return found.kind == "cluster" and told != (found.applied_generation, found.acknowledged_kid)
+
+
+async def _remember(call: HeartbeatCall) -> None:
+    tx = await call.tx()
+    beat = call.body
+    await tx.execute(
+        sql.REPORTED,
+        {"id": call.caller.identity_id, "applied": beat.applied_generation, "acknowledged": beat.acknowledged_key},
+    )

@@ -1,0 +1,145 @@
+"""When somebody was last heard: collected in memory, written together, and compared with what was to be expected.
+
+A replica holds a lease, which each of its flushes renews. While it lasts, what this replica hears is known to the
+others within seconds; once it lapsed, the replica takes no heartbeat, and nobody takes its silence for somebody else's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+import structlog
+
+from bulkhead.platform.clusters import sql
+from bulkhead.platform.clusters.report import Report
+from bulkhead.platform.database.pools import Connection, Pool
+from bulkhead.platform.database.scope import Scope, Unavailable, transaction
+from bulkhead.protocol.documents import encode
+from bulkhead.protocol.heartbeat import OFFLINE_AFTER
+from bulkhead.protocol.problems import Code, Problem
+
+log = structlog.get_logger(__name__)
+
+FLUSH_SECONDS = 5.0
+LEASE_SECONDS = 30
+"""Without a flush, after which a replica hears nobody. Less than what is left of the silence that counts when two
+heartbeats of it are missed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """The last heartbeat of somebody who was online. at: by the database's clock"""
+
+    at: datetime
+    report: Report
+
+
+class Liveness:
+    """One replica's ears.
+
+    name: of this replica, for people
+    new_id: of a lease
+    clock: monotonic seconds
+    """
+
+    def __init__(
+        self,
+        pool: Pool,
+        *,
+        name: str,
+        new_id: Callable[[], UUID],
+        clock: Callable[[], float],
+        seconds: float = FLUSH_SECONDS,
+    ) -> None:
+        self._pool = pool
+        self._name = name
+        self._new_id = new_id
+        self._clock = clock
+        self._seconds = seconds
+        self._lease = new_id()
+        self._flushed = clock()
+        self._heard: dict[UUID, Heard] = {}
+
+    def listen(self) -> None:
+        """Raise Problem unavailable where what is heard now might never be known."""
+        if self._clock() - self._flushed > LEASE_SECONDS:
+            raise Problem(Code.UNAVAILABLE, "this replica can not write what it hears", retry_after=1)
+
+    def heard(self, identity: UUID, at: datetime, report: Report) -> None:
+        """Somebody who is online was heard at `at`, by the database's clock."""
+        self._heard[identity] = Heard(at, report)
+
+    async def run(self) -> None:
+        """Write and compare for ever; when cancelled, write once more and give the lease back."""
+        try:
+            while True:
+                await self._attempt()
+                await asyncio.sleep(self._seconds)
+        finally:
+            await self.end()
+
+    async def flush(self) -> None:
+        """Write what was heard and renew the lease, in one transaction. Raises Unavailable; nothing is lost then."""
+        begun, heard = self._clock(), self._heard
+        self._heard = {}
+        try:
+            async with transaction(self._pool, Scope()) as tx:
+                await _write(tx, heard)
+                await self._renew(tx)
+        except BaseException:
+            self._heard = heard | self._heard
+            raise
+        self._flushed = begun
+
+    async def compare(self) -> int:
+        """Take offline who is silent, and tell. Returns how many. Raises Unavailable."""
+        async with transaction(self._pool, Scope()) as tx:
+            cursor = await tx.execute(sql.GO_OFFLINE, {"lease": LEASE_SECONDS, "silence": OFFLINE_AFTER})
+            row = await cursor.fetchone()
+        count = int(row[0]) if row else 0
+        if count:
+            log.info("went_offline", identities=count)
+        return count
+
+    async def end(self) -> None:
+        """Write what was heard, and listen no more."""
+        try:
+            await self.flush()
+            async with transaction(self._pool, Scope()) as tx:
+                await tx.execute(sql.END_LEASE, {"id": self._lease})
+        except Unavailable as error:
+            log.warning("last_seen_not_written", identities=len(self._heard), error=str(error))
+
+    async def _attempt(self) -> None:
+        try:
+            await self.flush()
+            await self.compare()
+        except Unavailable as error:
+            log.warning("last_seen_delayed", identities=len(self._heard), error=str(error))
+
+    async def _renew(self, tx: Connection) -> None:
+        lease = {"id": self._lease, "lease": LEASE_SECONDS}
+        if await (await tx.execute(sql.RENEW_LEASE, lease)).fetchone():
+            return
+        await tx.execute(sql.END_LEASE, {"id": self._lease})
+        await tx.execute(sql.END_LAPSED_LEASES)
+        self._lease = self._new_id()
+        await tx.execute(sql.BEGIN_LEASE, {"id": self._lease, "name": self._name})
+
+
+async def _write(tx: Connection, heard: dict[UUID, Heard]) -> None:
+    if not heard:
+        return
+    beats = sorted(heard.items())
+    await tx.execute(
+        sql.FLUSH,
+        {
+            "ids": [identity for identity, _ in beats],
+            "at": [each.at for _, each in beats],
+            "reports": [encode(each.report).decode() for _, each in beats],
+        },
+    )

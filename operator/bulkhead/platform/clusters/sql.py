@@ -1,0 +1,106 @@
+"""Statements of clusters. Times are the database's."""
+
+from __future__ import annotations
+
+from typing import Final
+
+# -- liveness ----------------------------------------------------------------------------------------------------------
+# In order of their ids: two replicas that flush the same rows wait for each other instead of locking each other out.
+FLUSH: Final = """
+    WITH heard AS (
+        SELECT h.* FROM unnest(%(ids)s::uuid[], %(at)s::timestamptz[], %(reports)s::text[]) AS h (id, at, report)
+    ), locked AS (
+        SELECT identity_id FROM liveness WHERE identity_id = ANY (%(ids)s::uuid[])
+        ORDER BY identity_id FOR NO KEY UPDATE
+    )
+    UPDATE liveness l
+    SET last_seen = greatest(l.last_seen, h.at),
+        report = CASE WHEN l.reported_at >= h.at THEN l.report ELSE h.report::jsonb END,
+        reported_at = greatest(l.reported_at, h.at)
+    FROM heard h JOIN locked ON locked.identity_id = h.id
+    WHERE l.identity_id = h.id
+"""
+
+# A lease that lapsed is not renewed: silence is counted from the beginning of a new one.
+RENEW_LEASE: Final = """
+    UPDATE replicas SET flushed_at = now()
+    WHERE id = %(id)s AND flushed_at > now() - make_interval(secs => %(lease)s)
+    RETURNING id
+"""
+BEGIN_LEASE: Final = "INSERT INTO replicas (id, name) VALUES (%(id)s, %(name)s)"
+END_LEASE: Final = "DELETE FROM replicas WHERE id = %(id)s"
+END_LAPSED_LEASES: Final = "DELETE FROM replicas WHERE flushed_at < now() - interval '1 day'"
+
+_TOLD: Final = """
+    SELECT c.organisation_id, 'cluster.' || changed.became,
+           jsonb_build_object('cluster', c.id, 'name', c.name, 'tenant', c.tenant,
+                              'since', extract(epoch FROM changed.at)::bigint)
+    FROM changed JOIN clusters c ON c.id = changed.identity_id
+    WHERE c.deleted_at IS NULL
+    UNION ALL
+    SELECT g.organisation_id, 'plane.' || changed.became,
+           jsonb_build_object('plane', p.id, 'name', p.name, 'since', extract(epoch FROM changed.at)::bigint)
+    FROM changed JOIN planes p ON p.id = changed.identity_id
+        JOIN plane_grants g ON g.plane_id = p.id AND g.revoked_at IS NULL
+"""
+
+# Of replicas that hear the same identity at the same time one finds it not online, and tells.
+COME_ONLINE: Final = f"""
+    WITH changed AS (
+        UPDATE liveness
+        SET online = true, since = now(), last_seen = greatest(last_seen, now()), report = %(report)s::jsonb,
+            reported_at = now()
+        WHERE identity_id = %(id)s AND NOT online
+        RETURNING identity_id, 'online' AS became, since AS at
+    )
+    INSERT INTO events (organisation_id, type, data) {_TOLD}
+"""  # noqa: S608 - of two constants
+
+# Silence counts up to what every live replica has written, and only if one of them has listened for all of it. Rows
+# that somebody else has locked are being heard of now, or told of by another replica.
+GO_OFFLINE: Final = f"""
+    WITH heard AS (
+        SELECT min(flushed_at) AS until FROM replicas WHERE flushed_at > now() - make_interval(secs => %(lease)s)
+        HAVING min(started_at) <= min(flushed_at) - make_interval(secs => %(silence)s)
+    ), silent AS (
+        SELECT l.identity_id FROM liveness l CROSS JOIN heard
+        WHERE l.online AND l.last_seen < heard.until - make_interval(secs => %(silence)s)
+        ORDER BY l.identity_id FOR NO KEY UPDATE OF l SKIP LOCKED
+    ), changed AS (
+        UPDATE liveness l SET online = false, since = now() FROM silent
+        WHERE l.identity_id = silent.identity_id AND l.online
+        RETURNING l.identity_id, 'offline' AS became, l.last_seen AS at
+    ), told AS (
+        INSERT INTO events (organisation_id, type, data) {_TOLD}
+    )
+    SELECT count(*) FROM changed
+"""  # noqa: S608 - of two constants
+
+REPORTED: Final = """
+    UPDATE clusters SET applied_generation = %(applied)s, acknowledged_kid = %(acknowledged)s WHERE id = %(id)s
+"""
+
+# -- desired state -----------------------------------------------------------------------------------------------------
+LOCK_DESIRED: Final = """
+    SELECT name, tenant, deleted_at IS NOT NULL AS deleted, desired_generation, desired_state, applied_generation
+    FROM clusters WHERE id = %s FOR NO KEY UPDATE
+"""
+SET_DESIRED: Final = """
+    UPDATE clusters SET desired_generation = %(generation)s, desired_state = %(state)s WHERE id = %(id)s
+"""
+
+# -- reading -----------------------------------------------------------------------------------------------------------
+_CLUSTER: Final = """
+    SELECT c.id, c.uid, c.name, c.tenant, c.plane_id AS plane, extract(epoch FROM c.created_at)::bigint AS created_at,
+           extract(epoch FROM c.deleted_at)::bigint AS deleted_at, c.identity_revoked_at IS NOT NULL AS revoked,
+           coalesce(l.online, false) AS online, extract(epoch FROM l.since)::bigint AS since,
+           extract(epoch FROM l.last_seen)::bigint AS last_seen, l.report,
+           c.desired_generation, c.desired_state, c.applied_generation
+    FROM clusters c LEFT JOIN liveness l ON l.identity_id = c.id
+"""
+CLUSTER: Final = f"{_CLUSTER} WHERE c.id = %s"
+CLUSTERS: Final = f"""
+    {_CLUSTER}
+    WHERE c.deleted_at IS NULL AND (%(after)s::uuid IS NULL OR c.id > %(after)s::uuid)
+    ORDER BY c.id LIMIT %(limit)s
+"""
