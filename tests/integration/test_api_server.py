@@ -298,6 +298,10 @@ BAD: dict[str, tuple[Json, tuple[str, ...]]] = {
     "17 indexes": (data_cluster(search={"indexes": [f"i{n}" for n in range(17)]}), ("spec.search.indexes", "16")),
     "an index of 32 characters": (data_cluster(search={"indexes": ["a" * 32]}), ("search.indexes[0]", "31")),
     "egress to metadata": (data_cluster(egress=[{"cidr": "169.254.169.254/32"}]), ("egress[0].cidr", "metadata")),
+    "egress to metadata that is not link-local": (
+        data_cluster(egress=[{"cidr": "100.100.100.200/32"}]),
+        ("egress[0].cidr", "metadata"),
+    ),
     "egress around metadata": (data_cluster(egress=[{"cidr": "0.0.0.0/0"}]), ("egress[0].cidr", "narrower")),
     "egress around metadata, IPv6": (data_cluster(egress=[{"cidr": "::/0"}]), ("egress[0].cidr", "narrower")),
     "egress to loopback": (data_cluster(egress=[{"cidr": "127.0.0.1/32"}]), ("egress[0].cidr", "loopback")),

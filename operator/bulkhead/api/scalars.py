@@ -21,8 +21,12 @@ _PORT = r"(:[1-9][0-9]{0,4})?"
 LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "::1")
 """Where an unencrypted connection to an engine is accepted."""
 
-CLOSED_RANGES = ("127.0.0.0/8", "169.254.0.0/16", "::1/128", "fe80::/10", "fd00:ec2::/32")
-"""Loopback, link-local and the clouds' metadata services: no egress rule ever opens any of them."""
+CLOSED_RANGES = (
+    "127.0.0.0/8", "169.254.0.0/16", "100.100.100.200/32", "168.63.129.16/32", "192.0.0.192/32",
+    "::1/128", "fe80::/10", "fd00:ec2::/32", "fd20:ce::254/128",
+)  # fmt: skip
+"""Loopback, link-local and the clouds' metadata services: no egress rule ever opens any of them. Those that are not
+link-local: Alibaba Cloud, Azure's WireServer, Oracle Cloud, and by IPv6 AWS and Google Cloud."""
 
 ObjectName = Annotated[
     str,

@@ -211,6 +211,16 @@ def test_no_plane_can_open_a_closed_range(closed: str) -> None:
     assert opened(contents(egress=[rule(closed)], allow=(closed,))) == []
 
 
+@pytest.mark.parametrize(
+    "address",
+    ["169.254.169.254", "100.100.100.200", "168.63.129.16", "192.0.0.192", "fd00:ec2::254", "fd20:ce::254"],
+)
+def test_no_clouds_metadata_service_is_ever_opened(address: str) -> None:
+    around = str(ip_network(address).supernet(prefixlen_diff=4))
+    for asked in (str(ip_network(address)), around):
+        assert opened(contents(egress=[rule(asked)], allow=(around,))) == []
+
+
 @given(st.lists(RANGES, max_size=3), st.lists(RANGES, max_size=3), st.lists(RANGES, max_size=2))
 def test_what_is_opened_is_allowed_not_denied_and_never_closed(
     asked: list[str], allow: list[str], deny: list[str]
