@@ -9,6 +9,7 @@ import sys
 
 import uvloop
 
+from bulkhead.cli import grant
 from bulkhead.platform import app
 from bulkhead.platform.audit import verify
 from bulkhead.platform.database import migrate
@@ -24,6 +25,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _serve(commands.add_parser("serve", help="run the service"))
     _migrate(commands.add_parser("migrate", help="bring the database to this release's schema"))
+    grant.configure(commands.add_parser("grant", help="make organisations, members, platform admins and API tokens"))
     _verify_audit(commands.add_parser("verify-audit", help="say whether the audit is what was signed and exported"))
 
 

@@ -27,6 +27,7 @@ import psycopg
 import structlog
 
 from bulkhead.platform import health
+from bulkhead.platform.audit import routes as audit
 from bulkhead.platform.audit import standing
 from bulkhead.platform.audit.export import Export, Revoked
 from bulkhead.platform.audit.record import Refusals
@@ -39,6 +40,7 @@ from bulkhead.platform.database import pools
 from bulkhead.platform.database.migrate import shortfall
 from bulkhead.platform.database.pools import Pool, Role
 from bulkhead.platform.database.scope import Scope, Unavailable, transaction
+from bulkhead.platform.events import routes as events
 from bulkhead.platform.events.delivery import Deliveries
 from bulkhead.platform.http.front import Authenticator, Front, Quota
 from bulkhead.platform.http.limits import Failures
@@ -47,6 +49,7 @@ from bulkhead.platform.http.route import (
     Anonymous,
     Caller,
     Joined,
+    PlatformAdmin,
     Principal,
     RegistrationToken,
     Route,
@@ -54,6 +57,7 @@ from bulkhead.platform.http.route import (
     TokenHolder,
     User,
     UserOrPlane,
+    UserWith,
 )
 from bulkhead.platform.http.server import Bounds, Server, listen, within_file_limit
 from bulkhead.platform.http.spans import spans_of
@@ -71,6 +75,9 @@ from bulkhead.platform.readiness import Readiness
 from bulkhead.platform.settings import Keys, Settings
 from bulkhead.platform.signing.keys import SigningKeys
 from bulkhead.platform.signing.sealing import Sealing
+from bulkhead.platform.users import sql as users_sql
+from bulkhead.platform.users.api_token import ApiTokens
+from bulkhead.platform.users.authentication import Users
 from bulkhead.protocol.assertions import KeyUse
 from bulkhead.telemetry.probes import LoopCanary, Probes
 
@@ -124,9 +131,10 @@ Compose = Callable[[Base], Parts]
 
 def parts_of(base: Base) -> Parts:
     """All subjects. Asks nobody anything: the documents are generated from it, too."""
-    used = LastUsed(base.worker)
+    used, tokens_used = LastUsed(base.worker), LastUsed(base.worker, users_sql.LAST_USED)
     verifier = _verifier(base)
     keys = ServiceKeys(base.api, verifier, used)
+    users = Users(base.api, tokens=ApiTokens(base.api, verifier, tokens_used), keys=keys)
     assertions = _signing_keys(base, KeyUse.ASSERTION, ASSERTION_KEY_LIFETIME)
     join = joining.Deps(
         url=base.settings.url,
@@ -141,16 +149,26 @@ def parts_of(base: Base) -> Parts:
     return Parts(
         rows=(
             *health.routes(healthy=base.canary.check, ready=base.readiness.check),
-            *joining.joiners(join),
+            *joining.routes(join),
             *clusters.joined(clusters.Deps(liveness=liveness, announced=announced)),
+            *clusters.people(),
+            *audit.routes(),
+            *events.routes(sealing=base.sealing, outbound=base.outbound, random=os.urandom, new_id=uuid4),
         ),
-        authenticators={ServiceKey: keys, UserOrPlane: keys, RegistrationToken: RegistrationTokens(base.api)},
+        authenticators={
+            ServiceKey: keys,
+            UserOrPlane: users,
+            UserWith: users,
+            PlatformAdmin: users,
+            RegistrationToken: RegistrationTokens(base.api),
+        },
         quota=None,
         workers=(
             Worker(name="readiness", run=base.readiness.watch),
             Worker(name="signing keys", run=lambda: _keep_signing_keys(base, assertions, announced)),
             Worker(name="liveness", run=liveness.run),
             Worker(name="last used", run=used.run),
+            Worker(name="last used tokens", run=tokens_used.run),
             Worker(name="audit", run=lambda: _seal(base)),
             Worker(name="deliveries", run=_deliveries(base).run),
         ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import LiteralString
 
 import structlog
 
@@ -16,10 +17,11 @@ SECONDS = 60.0
 
 
 class LastUsed:
-    """Ids of keys that were used since the last flush."""
+    """Ids of keys of one table that were used since the last flush. statement: writes it, for a list of ids."""
 
-    def __init__(self, pool: Pool, *, seconds: float = SECONDS) -> None:
+    def __init__(self, pool: Pool, statement: LiteralString = sql.LAST_USED, *, seconds: float = SECONDS) -> None:
         self._pool = pool
+        self._statement = statement
         self._seconds = seconds
         self._ids: set[str] = set()
 
@@ -43,7 +45,7 @@ class LastUsed:
             return
         try:
             async with transaction(self._pool, Scope()) as tx:
-                await tx.execute(sql.LAST_USED, (sorted(ids),))
+                await tx.execute(self._statement, (sorted(ids),))
         except Unavailable as error:
             self._ids |= ids
             log.warning("last_used_not_written", keys=len(ids), error=str(error))

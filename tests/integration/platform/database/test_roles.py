@@ -24,6 +24,7 @@ LOOK_UPS = {
     "api_token(text)",
     "issuer(text)",
     "membership(text,text)",
+    "platform_admin(text)",
 }
 SCOPE_FUNCTIONS = {"scope_organisation()", "scope_plane()", "scope_token()", "scope_platform_admin()"}
 PUBLIC = (

@@ -1,0 +1,195 @@
+"""People by an API token: one look-up a call, so that revocation and the end of a membership hold at the next one.
+
+The look-up tells the token, its membership and its minter; what it may do is what token and membership both allow, as
+of now. While a rotation's grace lasts, the former secret opens what the current one does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from typing import Any
+from uuid import UUID
+
+from psycopg.rows import class_row
+
+from bulkhead.platform.database.pools import Pool
+from bulkhead.platform.database.scope import Scope, look_up, transaction
+from bulkhead.platform.http.route import User
+from bulkhead.platform.keys.fast import Fast
+from bulkhead.platform.keys.last_used import LastUsed
+from bulkhead.platform.keys.scrypt import Hashed, Parameters
+from bulkhead.platform.keys.verify import Outcome, Resting, Verifier
+from bulkhead.platform.users import sql
+from bulkhead.platform.users.decide import Standing, refusal
+from bulkhead.protocol import credentials
+from bulkhead.protocol.errors import Malformed
+from bulkhead.protocol.problems import Code, Problem
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoundToken:
+    """A row of the look-up `api_token`: the token with its membership and its minter."""
+
+    id: str
+    organisation_id: UUID
+    membership_id: UUID
+    issuer: str
+    subject: str
+    source: str
+    abilities: list[str]
+    member_abilities: list[str]
+    member_ended_at: datetime | None
+    minter_revoked_at: datetime | None
+    scrypt_n: int
+    scrypt_r: int
+    scrypt_p: int
+    salt: bytes
+    hash: bytes
+    fast_value: bytes | None
+    fast_pepper: str | None
+    fast_until: datetime | None
+    rotation: int
+    value_used_at: datetime | None
+    previous_scrypt_n: int | None
+    previous_scrypt_r: int | None
+    previous_scrypt_p: int | None
+    previous_salt: bytes | None
+    previous_hash: bytes | None
+    previous_fast_value: bytes | None
+    previous_fast_pepper: str | None
+    previous_fast_until: datetime | None
+    previous_until: datetime | None
+    epoch: int
+    expires_at: datetime
+    revoked_at: datetime | None
+    last_used_at: datetime | None
+    platform_epoch: int
+    now: datetime
+
+    def __repr__(self) -> str:
+        return f"FoundToken({self.id})"
+
+    @property
+    def current(self) -> Resting:
+        """The secret that it was given last."""
+        hashed = Hashed(Parameters(self.scrypt_n, self.scrypt_r, self.scrypt_p), self.salt, self.hash)
+        fast = _fast(self.fast_value, self.fast_pepper, self.fast_until)
+        return Resting(key=f"oat {self.id} {self.rotation}", hashed=hashed, fast=fast, now=self.now)
+
+    @property
+    def previous(self) -> Resting | None:
+        """The secret before the last rotation, while its grace lasts."""
+        if self.previous_until is None or self.previous_until <= self.now:
+            return None
+        if self.previous_salt is None or self.previous_hash is None:
+            return None
+        parameters = Parameters(self.previous_scrypt_n or 0, self.previous_scrypt_r or 0, self.previous_scrypt_p or 0)
+        hashed = Hashed(parameters, self.previous_salt, self.previous_hash)
+        fast = _fast(self.previous_fast_value, self.previous_fast_pepper, self.previous_fast_until)
+        return Resting(key=f"oat {self.id} {self.rotation} previous", hashed=hashed, fast=fast, now=self.now)
+
+    @property
+    def standing(self) -> Standing:
+        """What decides whether it opens anything."""
+        return Standing(
+            now=self.now,
+            epoch=self.epoch,
+            platform_epoch=self.platform_epoch,
+            expires_at=self.expires_at,
+            revoked_at=self.revoked_at,
+            member_ended_at=self.member_ended_at,
+            minter_revoked_at=self.minter_revoked_at,
+        )
+
+    def user(self) -> User:
+        """Who calls with it."""
+        return User(
+            organisation_id=self.organisation_id,
+            subject=self.subject,
+            issuer=self.issuer,
+            abilities=frozenset(self.abilities) & frozenset(self.member_abilities),
+            source=self.source,
+            token_id=self.id,
+        )
+
+
+class ApiTokens:
+    """Checks `oat_` credentials."""
+
+    def __init__(self, pool: Pool, verifier: Verifier, used: LastUsed) -> None:
+        self._pool = pool
+        self._verifier = verifier
+        self._used = used
+
+    async def found(self, bearer: str, source: str) -> FoundToken:
+        """The token that is shown, if it opens anything. Raises Problem, with what to do.
+
+        source: the address of who calls
+        """
+        shown = _shown(bearer)
+        found = await look_up(self._pool, sql.API_TOKEN, (shown.id,), class_row(FoundToken))
+        is_current = await self._verifier.is_right(
+            found.current if found else None, shown.digest, source, partial(self._remember, found)
+        )
+        if found is None or not (is_current or await self._is_previous(found, shown.digest, source)):
+            raise Problem(Code.API_TOKEN_UNKNOWN)
+        if code := refusal(found.standing):
+            raise Problem(code)
+        if is_current and found.value_used_at is None:
+            await self._write(found, sql.FIRST_USE, {})
+        self._used.at(found.id)
+        return found
+
+    async def _is_previous(self, found: FoundToken, digest: bytes, source: str) -> bool:
+        previous = found.previous
+        if previous is None:
+            return False
+        return await self._verifier.is_right(previous, digest, source, partial(self._remember_previous, found))
+
+    async def _remember(self, found: FoundToken | None, outcome: Outcome) -> None:
+        if found is None:
+            return
+        if outcome.fast is not None:
+            await self._write(found, sql.REMEMBER, _fast_values(outcome.fast))
+        if outcome.hashed is not None:
+            await self._write(found, sql.HASH_ANEW, hashed_values(outcome.hashed))
+
+    async def _remember_previous(self, found: FoundToken, outcome: Outcome) -> None:
+        if outcome.fast is not None:
+            await self._write(found, sql.REMEMBER_PREVIOUS, _fast_values(outcome.fast))
+
+    async def _write(self, found: FoundToken, statement: Any, values: Mapping[str, Any]) -> None:
+        async with transaction(self._pool, Scope(organisation=found.organisation_id)) as tx:
+            await tx.execute(statement, {"id": found.id, "rotation": found.rotation, **values})
+
+
+def hashed_values(hashed: Hashed) -> dict[str, Any]:
+    """As statements name them."""
+    parameters = hashed.parameters
+    return {
+        "n": parameters.n,
+        "r": parameters.r,
+        "p": parameters.p,
+        "salt": hashed.salt,
+        "hash": hashed.hash,
+    }
+
+
+def _fast_values(fast: Fast) -> dict[str, Any]:
+    return {"fast_value": fast.value, "fast_pepper": fast.pepper, "fast_until": fast.until}
+
+
+def _fast(value: bytes | None, pepper: str | None, until: datetime | None) -> Fast | None:
+    if value is None or pepper is None or until is None:
+        return None
+    return Fast(value, pepper, until)
+
+
+def _shown(bearer: str) -> credentials.ApiToken:
+    try:
+        return credentials.ApiToken.parse(bearer)
+    except Malformed as error:
+        raise Problem(Code.CREDENTIAL_MALFORMED, str(error)) from None

@@ -1,0 +1,111 @@
+"""Statements about people and what they were granted."""
+
+from __future__ import annotations
+
+from typing import Final
+
+# -- who calls ---------------------------------------------------------------------------------------------------------
+API_TOKEN: Final = "SELECT * FROM api_token(%s)"  # noqa: S105 - a look-up
+PLATFORM_ADMIN: Final = "SELECT issuer, subject FROM platform_admin(%s)"
+
+# `rotation`: the outcome of a slow comparison is never written beside another secret.
+REMEMBER: Final = """
+    UPDATE api_tokens
+    SET fast_value = %(fast_value)s, fast_pepper = %(fast_pepper)s, fast_until = %(fast_until)s
+    WHERE id = %(id)s AND rotation = %(rotation)s
+"""
+REMEMBER_PREVIOUS: Final = """
+    UPDATE api_tokens
+    SET previous_fast_value = %(fast_value)s, previous_fast_pepper = %(fast_pepper)s,
+        previous_fast_until = %(fast_until)s
+    WHERE id = %(id)s AND rotation = %(rotation)s AND previous_until IS NOT NULL
+"""
+HASH_ANEW: Final = """
+    UPDATE api_tokens SET scrypt_n = %(n)s, scrypt_r = %(r)s, scrypt_p = %(p)s, salt = %(salt)s, hash = %(hash)s
+    WHERE id = %(id)s AND rotation = %(rotation)s
+"""
+FIRST_USE: Final = """
+    UPDATE api_tokens SET value_used_at = now() WHERE id = %(id)s AND rotation = %(rotation)s AND value_used_at IS NULL
+"""
+# In order of their ids, as that of service keys.
+LAST_USED: Final = """
+    UPDATE api_tokens t SET last_used_at = now()
+    FROM (SELECT id FROM api_tokens WHERE id = ANY(%s) ORDER BY id FOR NO KEY UPDATE) used
+    WHERE t.id = used.id
+"""
+
+# -- what is granted ---------------------------------------------------------------------------------------------------
+WHO: Final = "SELECT session_user::text"
+
+ADD_ORGANISATION: Final = "INSERT INTO organisations (name) VALUES (%s) ON CONFLICT (name) DO NOTHING RETURNING id"
+ORGANISATION: Final = "SELECT id FROM organisations WHERE name = %s"
+
+PLANE: Final = "SELECT name FROM planes WHERE id = %s"
+GRANT_PLANE: Final = """
+    INSERT INTO plane_grants (organisation_id, plane_id, granted_by) VALUES (%(organisation)s, %(plane)s, %(by)s)
+    ON CONFLICT (organisation_id, plane_id)
+        DO UPDATE SET granted_by = EXCLUDED.granted_by, granted_at = now(), revoked_at = NULL
+        WHERE plane_grants.revoked_at IS NOT NULL
+    RETURNING plane_id
+"""
+LIVING_GRANT: Final = """
+    SELECT true FROM plane_grants WHERE organisation_id = %s AND plane_id = %s AND revoked_at IS NULL
+"""
+
+MAP_TENANT: Final = """
+    INSERT INTO tenant_organisations (plane_id, tenant, organisation_id, set_by)
+    VALUES (%(plane)s, %(tenant)s, %(organisation)s, %(by)s)
+    ON CONFLICT (plane_id, tenant) DO NOTHING
+    RETURNING plane_id
+"""
+MAPPED: Final = "SELECT organisation_id FROM tenant_organisations WHERE plane_id = %s AND tenant = %s"
+
+ISSUER: Final = "SELECT id, audiences, algorithms, disabled_at IS NULL FROM issuers WHERE url = %s FOR NO KEY UPDATE"
+ADD_ISSUER: Final = """
+    INSERT INTO issuers (url, audiences, algorithms) VALUES (%s, %s, %s) ON CONFLICT (url) DO NOTHING RETURNING id
+"""
+CHANGE_ISSUER: Final = """
+    UPDATE issuers SET audiences = %s, algorithms = %s, disabled_at = NULL WHERE id = %s
+"""
+BIND_ISSUER: Final = """
+    INSERT INTO issuer_organisations (issuer_id, organisation_id) VALUES (%s, %s)
+    ON CONFLICT (issuer_id, organisation_id)
+        DO UPDATE SET ended_at = NULL WHERE issuer_organisations.ended_at IS NOT NULL
+    RETURNING issuer_id
+"""
+SPEAKS_FOR: Final = """
+    SELECT true FROM issuer_organisations WHERE issuer_id = %s AND organisation_id = %s AND ended_at IS NULL
+"""
+
+MEMBER: Final = """
+    SELECT id, organisation_id, abilities, name FROM memberships
+    WHERE issuer_id = %s AND subject = %s AND ended_at IS NULL FOR NO KEY UPDATE
+"""
+ADD_MEMBER: Final = """
+    INSERT INTO memberships (organisation_id, issuer_id, subject, name, abilities, created_by)
+    VALUES (%(organisation)s, %(issuer)s, %(subject)s, %(name)s, %(abilities)s, %(by)s)
+    ON CONFLICT (issuer_id, subject) WHERE ended_at IS NULL DO NOTHING
+    RETURNING id
+"""
+CHANGE_MEMBER: Final = "UPDATE memberships SET abilities = %s, name = %s WHERE id = %s"
+
+ADD_ADMIN: Final = """
+    INSERT INTO platform_admins (issuer_id, subject, created_by) VALUES (%(issuer)s, %(subject)s, %(by)s)
+    ON CONFLICT (issuer_id, subject)
+        DO UPDATE SET created_by = EXCLUDED.created_by, created_at = now(), ended_at = NULL
+        WHERE platform_admins.ended_at IS NOT NULL
+    RETURNING subject
+"""
+LIVING_ADMIN: Final = "SELECT true FROM platform_admins WHERE issuer_id = %s AND subject = %s AND ended_at IS NULL"
+
+# -- API tokens --------------------------------------------------------------------------------------------------------
+MINT: Final = """
+    INSERT INTO api_tokens (id, organisation_id, membership_id, minted_by_token, name, abilities, source, scrypt_n,
+                            scrypt_r, scrypt_p, salt, hash, fast_value, fast_pepper, fast_until, epoch, expires_at)
+    SELECT %(id)s, %(organisation)s, %(membership)s, %(minter)s, %(name)s, %(abilities)s, %(source)s, %(n)s,
+           %(r)s, %(p)s, %(salt)s, %(hash)s, %(fast_value)s, %(fast_pepper)s, %(fast_until)s, epoch,
+           least(now() + make_interval(secs => %(seconds)s), %(latest)s::timestamptz)
+    FROM platform_state
+    RETURNING extract(epoch FROM expires_at)::bigint
+"""
+MARK_PLATFORM_ADMIN: Final = "UPDATE api_tokens SET platform_admin = true WHERE id = %s"
