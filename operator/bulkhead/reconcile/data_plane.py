@@ -12,7 +12,7 @@ import msgspec
 import structlog
 
 from bulkhead.api.conditions import ENGINE_CONDITIONS, ConditionType, Reason, Status, condition, kstatus, merge, ready
-from bulkhead.api.data_plane import DataPlane, DataPlaneStatus
+from bulkhead.api.data_plane import DataPlane, DataPlaneStatus, PlatformPlane
 from bulkhead.api.meta import Condition
 from bulkhead.api.ownership import Stamp
 from bulkhead.api.record import EngineName, Holding, PlaneRecord
@@ -26,9 +26,9 @@ from bulkhead.reconcile.converge import Result, ServerSubject, claim, failure, f
 from bulkhead.reconcile.deps import DONE, RETRY, Deps, Outcome
 from bulkhead.reconcile.orphans import orphaned_records
 from bulkhead.reconcile.planes import OpenEngine, OpenPlane
-from bulkhead.reconcile.records import OpenRecord
+from bulkhead.reconcile.records import OpenRecord, RecordUnreadable
 from bulkhead.reconcile.registered import NO_PLATFORM, Standing
-from bulkhead.reconcile.report import READY, Verdict, patch, waiting
+from bulkhead.reconcile.report import PLATFORM_CONDITIONS, READY, Verdict, patch, waiting
 
 Secrets = Mapping[str, Mapping[str, str] | None]
 """Values by the name of their Secret; None where it does not exist."""
@@ -58,15 +58,27 @@ async def reconcile(name: str, deps: Deps) -> Outcome:
 
     if leaving is None:
         await finalizers.add(DATA_PLANES, plane.metadata, deps)
-    record = await _open_record(plane, deps)
+    try:
+        record = await _open_record(plane, deps)
+    except RecordUnreadable as error:
+        return await _stand_still(plane, waiting(Reason.RECORD_UNREADABLE, str(error)), leaving, deps)
     secrets = await _read_secrets(plane, deps)
     platform = await registered.open_platform(plane, record.record, secrets, deps)
     parts = await _prepare_engines(plane, record, secrets, deps)
     await _publish(plane, parts, deps)
     standing = await registered.join_plane(plane, record, platform, secrets, deps)
-    await _write_status(plane, record.record, parts, standing, leaving, deps)
+    await _write_status(plane, registered.plane_status(record.record, plane), parts, standing, leaving, deps)
     good = all(part.verdict.good for part in parts.values()) and not standing.retry
     return DONE if good else RETRY
+
+
+async def _stand_still(plane: DataPlane, why: Verdict, leaving: Verdict | None, deps: Deps) -> Outcome:
+    """Offer no engine: nobody knows any more which servers hold the tenants' data."""
+    parts = dict.fromkeys(planes.offered(plane.spec), Part(why))
+    await _publish(plane, parts, deps)
+    verdicts = dict.fromkeys(PLATFORM_CONDITIONS, why) if plane.spec.platform is not None else {}
+    await _write_status(plane, plane.status.platform, parts, Standing(verdicts), leaving, deps)
+    return RETRY
 
 
 def _leaving(plane: DataPlane, deps: Deps) -> Verdict | None:
@@ -206,7 +218,7 @@ def _state(engine: OpenEngine | Verdict) -> str:
 
 async def _write_status(
     plane: DataPlane,
-    record: PlaneRecord,
+    platform: PlatformPlane,
     parts: Mapping[EngineName, Part],
     standing: Standing,
     overall: Verdict | None,
@@ -214,7 +226,7 @@ async def _write_status(
 ) -> None:
     users = len(deps.view.data_clusters_on(plane.metadata.name))
     wanted = status_of(plane, parts, overall, users, deps, standing)
-    wanted = msgspec.structs.replace(wanted, platform=registered.plane_status(record, plane))
+    wanted = msgspec.structs.replace(wanted, platform=platform)
     changes = patch(msgspec.to_builtins(plane.status), msgspec.to_builtins(wanted))
     if changes is not None and await status.put(DATA_PLANES, plane.metadata, changes, deps):
         _log_transitions(plane, wanted)
