@@ -14,9 +14,10 @@ from bulkhead.api.conditions import ENGINE_CONDITIONS, ConditionType, Reason, St
 from bulkhead.api.data_cluster import DataCluster, DeletionPolicy
 from bulkhead.api.record import Credential, EngineName, Holding, Record
 from bulkhead.api.sensitive import Sensitive
+from bulkhead.api.tenant import Tenant
 from bulkhead.api.timestamp import rfc3339
 from bulkhead.kube.errors import NotFound
-from bulkhead.kube.resources import CUSTOM_RESOURCE_DEFINITIONS, DATA_CLUSTERS
+from bulkhead.kube.resources import CUSTOM_RESOURCE_DEFINITIONS, DATA_CLUSTERS, TENANTS
 from bulkhead.reconcile import finalizers, key, namespace, registered, status, suspension
 from bulkhead.reconcile.context import deletion_policy
 from bulkhead.reconcile.converge import TenantSubject, erase
@@ -29,6 +30,11 @@ _RECORD_LOST = waiting(
     Reason.RECORD_UNREADABLE,
     "its record (a Secret in the operator's namespace) is gone, so nobody knows what to cut and erase: restore that "
     f"Secret, or clear up by hand and take the finalizer {labels.FINALIZER} off this object",
+)
+_TENANT_UNREADABLE = waiting(
+    Reason.INVALID_SPEC,
+    "its Tenant does not fit the schema of this release, so nobody knows whether the data is to be kept, and nothing "
+    "is erased: apply the CRDs that belong to it",
 )
 _CRD = f"{DATA_CLUSTERS.plural}.{DATA_CLUSTERS.group}"
 
@@ -53,9 +59,11 @@ async def run(cluster: DataCluster, deps: Deps) -> Outcome:
         return DONE  # the plane's own first reconcile is not through; it brings us back
     parts = await _cut(cluster, record.record, deps)
     parts |= await _remove_namespace(cluster, record.record, deps)
-    # Asked once: a Tenant that changes its mind in between must not have the record of kept data forgotten.
     parts[ConditionType.REGISTERED] = await registered.give_notice(cluster, record.record, deps)
-    policy = deletion_policy(cluster, deps.view.tenant(cluster.spec.tenant_ref.name))
+    # Asked once: a Tenant that changes its mind in between must not have the record of kept data forgotten.
+    policy = await _policy(cluster, deps)
+    if isinstance(policy, Verdict):
+        return await _report(cluster, parts, policy, deps)
     if policy is DeletionPolicy.DELETE:
         parts |= await _erase(cluster, record.record, parts, deps)
     if not all(verdict.good for verdict in parts.values()):
@@ -80,6 +88,20 @@ async def _hindrance(cluster: DataCluster, deps: Deps) -> Verdict | None:
             f"take the finalizer {labels.FINALIZER} off this object",
         )
     return None
+
+
+async def _policy(cluster: DataCluster, deps: Deps) -> DeletionPolicy | Verdict:
+    """Whether the data is erased. The Tenant is asked live: its own watch may lag behind, and what it wants to keep
+    would be gone."""
+    if cluster.spec.deletion_policy is DeletionPolicy.RETAIN:
+        return DeletionPolicy.RETAIN
+    try:
+        live = await deps.kube.get(TENANTS, cluster.spec.tenant_ref.name)
+        return deletion_policy(cluster, msgspec.convert(live, Tenant))
+    except NotFound:
+        return deletion_policy(cluster, None)
+    except msgspec.ValidationError:
+        return _TENANT_UNREADABLE
 
 
 async def _cut(cluster: DataCluster, record: Record, deps: Deps) -> dict[ConditionType, Verdict]:

@@ -1,0 +1,83 @@
+"""The end of a DataCluster: what decides whether its data goes."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from bulkhead.api import labels
+from bulkhead.api.data_cluster import DeletionPolicy
+from bulkhead.api.record import EngineName
+from bulkhead.kube.resources import CUSTOM_RESOURCE_DEFINITIONS, DATA_CLUSTERS, TENANTS
+from bulkhead.reconcile import deletion
+from bulkhead.reconcile.planes import OpenPlane
+from tests.unit.reconcile import gen
+from tests.unit.reconcile.desk import Desk
+from tests.unit.reconcile.memory_engine import Database, Gated, MemoryEngine
+
+OURS = Database("bulkhead:here:u-dc-acme")
+SHUT = Database(OURS.stamp, open=False)
+CRD = {"metadata": {"name": "dataclusters.bulkhead.dev", "resourceVersion": "1", "uid": "u-crd"}}
+RETAIN, DELETE = DeletionPolicy.RETAIN, DeletionPolicy.DELETE
+GOING = gen.cluster(
+    deletion_policy=DELETE,
+    metadata={"deletion_timestamp": "2026-11-22T12:00:00Z", "finalizers": (labels.FINALIZER,)},
+)
+
+
+@pytest.fixture
+async def gated() -> AsyncIterator[Gated]:
+    async with Gated(MemoryEngine(databases={"acme": OURS})) as gated:
+        yield gated
+
+
+async def after(gated: Gated, live: dict[str, Any] | None) -> Desk:
+    """A DataCluster and a Tenant that both say Delete, as the watches show them; `live`: the Tenant as it is by now.
+    One deletion has run."""
+    crd, tenant = (CUSTOM_RESOURCE_DEFINITIONS, CRD), ((TENANTS, live),) if live else ()
+    desk = Desk.of(gen.plan(), gen.plane(), GOING, more=(crd, *tenant))
+    gen.show(desk.view, gen.tenant(deletion_policy=DELETE))
+    await desk.deps.records.draft(gen.record()).save()
+    await desk.deps.planes.publish(
+        "default", OpenPlane(gen.uid_of("default"), "v-1", {EngineName.POSTGRES: gated.opened})
+    )
+    await deletion.run(GOING, desk.deps)
+    return desk
+
+
+def is_let_go(desk: Desk) -> bool:
+    found = desk.kube.stored(DATA_CLUSTERS, "acme")
+    assert found is not None
+    return labels.FINALIZER not in found["metadata"]["finalizers"]
+
+
+async def test_what_tenant_and_data_cluster_both_give_up_is_erased(gated: Gated) -> None:
+    desk = await after(gated, gen.raw(gen.tenant(deletion_policy=DELETE)))
+    assert (gated.engine.databases, is_let_go(desk)) == ({}, True)
+
+
+async def test_what_a_tenant_that_is_gone_left_to_be_erased_is_erased(gated: Gated) -> None:
+    desk = await after(gated, None)
+    assert (gated.engine.databases, is_let_go(desk)) == ({}, True)
+
+
+async def test_a_tenant_that_wants_the_data_kept_is_heard_before_its_watch_shows_it(gated: Gated) -> None:
+    desk = await after(gated, gen.raw(gen.tenant(deletion_policy=RETAIN)))
+    assert (gated.engine.databases, is_let_go(desk)) == ({"acme": SHUT}, True)
+
+
+async def test_access_is_cut_and_nothing_erased_while_nobody_can_read_what_the_tenant_wants(gated: Gated) -> None:
+    live = gen.raw(gen.tenant())
+    live["spec"]["deletionPolicy"] = "Archive"
+    desk = await after(gated, live)
+    assert (gated.engine.databases, is_let_go(desk)) == ({"acme": SHUT}, False)
+    (ready,) = [each for each in stored_conditions(desk) if each["type"] == "Ready"]
+    assert (ready["reason"], "apply the CRDs" in ready["message"]) == ("InvalidSpec", True)
+
+
+def stored_conditions(desk: Desk) -> list[dict[str, Any]]:
+    found = desk.kube.stored(DATA_CLUSTERS, "acme")
+    assert found is not None
+    return list(found["status"]["conditions"])
