@@ -150,7 +150,7 @@ def _unreachable(name: EngineName, plane: str, deps: Deps) -> Verdict:
     return waiting(
         Reason.PLANE_NOT_READY,
         f'the DataPlane "{plane}" does not offer {name.value} now, so what is there can not be cut: bring it back, '
-        f"or give this engine up by the annotation {labels.ABANDON}={name.value}",
+        f"or give this engine up by naming it in the annotation {labels.ABANDON}={name.value} (several: with commas)",
     )
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Any
 
+import msgspec
 import pytest
 
 from bulkhead.api import labels
-from bulkhead.api.data_cluster import DeletionPolicy
+from bulkhead.api.data_cluster import DataCluster, DeletionPolicy
 from bulkhead.api.record import EngineName
 from bulkhead.kube.resources import CUSTOM_RESOURCE_DEFINITIONS, DATA_CLUSTERS, TENANTS
 from bulkhead.reconcile import deletion
@@ -75,6 +76,28 @@ async def test_access_is_cut_and_nothing_erased_while_nobody_can_read_what_the_t
     assert (gated.engine.databases, is_let_go(desk)) == ({"acme": SHUT}, False)
     (ready,) = [each for each in stored_conditions(desk) if each["type"] == "Ready"]
     assert (ready["reason"], "apply the CRDs" in ready["message"]) == ("InvalidSpec", True)
+
+
+async def test_engines_that_nobody_can_reach_any_more_are_given_up_together(gated: Gated) -> None:
+    """Each names the annotation, which has one value: whoever set it for one and then the other would wait for ever."""
+    holdings = {name: gen.holding() for name in (EngineName.POSTGRES, EngineName.SEARCH)}
+    for value, let_go in (("postgres", False), ("postgres,search", True)):
+        going = replace_annotations(GOING, {labels.ABANDON: value})
+        desk = Desk.of(
+            gen.plan(), gen.tenant(deletion_policy=DELETE), going, more=((CUSTOM_RESOURCE_DEFINITIONS, CRD),)
+        )
+        await desk.deps.records.draft(gen.record(holdings=holdings)).save()
+        await deletion.run(going, desk.deps)
+        assert is_let_go(desk) is let_go
+        if not let_go:
+            (search,) = [each for each in stored_conditions(desk) if each["type"] == "SearchReady"]
+            assert f"{labels.ABANDON}=search (several: with commas)" in search["message"]
+    assert gated.engine.databases == {"acme": OURS}
+
+
+def replace_annotations(cluster: DataCluster, annotations: dict[str, str]) -> DataCluster:
+    metadata = msgspec.structs.replace(cluster.metadata, annotations=annotations)
+    return msgspec.structs.replace(cluster, metadata=metadata)
 
 
 def stored_conditions(desk: Desk) -> list[dict[str, Any]]:
