@@ -143,6 +143,7 @@ def parts_of(base: Base) -> Parts:
         signing=assertions,
         random=os.urandom,
         keep=partial(_keep, base.export),
+        failures=base.failures,
     )
     announced = Announced()
     liveness = Liveness(base.worker, name=socket.gethostname(), new_id=uuid4, clock=time.monotonic)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TypeVar
+from typing import Any, TypeVar
 from uuid import UUID
 
+from psycopg import AsyncConnection
 from psycopg.rows import class_row
 
 from bulkhead.platform.database.pools import Pool
@@ -19,6 +20,7 @@ from bulkhead.protocol.keys import PublicKey
 from bulkhead.protocol.problems import Code, Problem
 from bulkhead.protocol.proofs import ChallengeClaims, KeyRegistrationClaims, RejoinClaims
 
+Tx = AsyncConnection[Any]
 C = TypeVar("C", ChallengeClaims, RejoinClaims, KeyRegistrationClaims)
 
 
@@ -38,11 +40,6 @@ class Identity:
     grant_revoked_at: datetime | None
     platform_epoch: int
     now: datetime
-
-    @property
-    def fenced(self) -> bool:
-        """Whether it joined in a life of the platform that is over."""
-        return self.epoch < self.platform_epoch
 
     def joined(self) -> Joined:
         """It as a caller without a service key."""
@@ -82,3 +79,22 @@ async def identified(pool: Pool, kind: type[C], proof: str, *, url: str) -> tupl
     if code := refusal(found):
         raise Problem(code)
     return found, claims
+
+
+async def locked(tx: Tx, before: Identity) -> Identity:
+    """Who was identified, as it is now that nobody else changes it until `tx` ends. Raises Problem.
+
+    Between a proof and what it opens lies scrypt, in which the identity may be ended, or bound to another key pair:
+    then who has proven to hold the former one is nobody any more.
+    """
+    await tx.execute(sql.LOCK_PLANE if before.kind == "plane" else sql.LOCK_CLUSTER, (before.id,))
+    async with tx.cursor(row_factory=class_row(Identity)) as cursor:
+        await cursor.execute(sql.BOUND, (before.id,))
+        found = await cursor.fetchone()
+    if found is None:
+        raise Problem(Code.IDENTITY_UNKNOWN)
+    if code := refusal(found):
+        raise Problem(code)
+    if found.public_key != before.public_key:
+        raise Problem(Code.PROOF_INVALID, "the identity was bound to another key pair meanwhile")
+    return found

@@ -16,11 +16,12 @@ from psycopg.rows import class_row
 
 from bulkhead.platform.audit.entry import Action, Actor, ActorKind, Details, Entry, Target, TargetKind
 from bulkhead.platform.audit.record import record
+from bulkhead.platform.http.limits import Failures
 from bulkhead.platform.http.route import Call, TokenHolder
 from bulkhead.platform.joining import identity, sql
 from bulkhead.platform.joining.exchange_decision import Bind, Known, Refuse, Repeat, Token, decide
-from bulkhead.platform.keys import standing
-from bulkhead.platform.keys.service_key import FoundKey
+from bulkhead.platform.joining.minting import tenancy
+from bulkhead.platform.joining.refusing import counted
 from bulkhead.platform.keys.verify import Outcome, Verifier
 from bulkhead.platform.signing.keys import SigningKeys
 from bulkhead.protocol import credentials, documents, proofs
@@ -50,6 +51,7 @@ class Exchange:
     verifier: Verifier
     signing: SigningKeys
     random: credentials.Random
+    failures: Failures
 
     async def __call__(self, call: ExchangeCall) -> Joined:
         """The answer to a token and a proof; the same again to the same call. Raises Problem."""
@@ -58,7 +60,7 @@ class Exchange:
         async with call.transaction() as tx:
             token, early = await _decision(tx, call, proven)
         if isinstance(early, Refuse):
-            raise _refused(call, early.code)
+            raise self._refused(call, early.code)
         # With nothing locked, and only for who is to be let in: 40 ms that nobody else can have us spend.
         secret = await self._hashed(call, token, proven) if isinstance(early, Bind) else None
 
@@ -66,7 +68,7 @@ class Exchange:
         token, decision = await _decision(tx, call, proven)
         match decision:
             case Refuse(code):
-                raise _refused(call, code)
+                raise self._refused(call, code)
             case Repeat():
                 return await self._repeated(tx, call, decision)
             case Bind() if secret is not None:
@@ -77,9 +79,9 @@ class Exchange:
         try:
             claims = proofs.registration(call.body.proof, platform=self.url)
         except ProofInvalid as error:
-            raise _refused(call, Code.PROOF_INVALID, str(error)) from None
+            raise self._refused(call, Code.PROOF_INVALID, str(error)) from None
         if claims.token != call.caller.found.digest.hex():
-            raise _refused(call, Code.PROOF_INVALID, "the proof is for another token")
+            raise self._refused(call, Code.PROOF_INVALID, "the proof is for another token")
         return Proven(claims=claims, digest=bytes.fromhex(documents.digest(claims)), identity=_identity(claims))
 
     async def _hashed(self, call: ExchangeCall, token: Token, proven: Proven) -> Outcome:
@@ -117,12 +119,12 @@ class Exchange:
 
     async def _repeated(self, tx: Tx, call: ExchangeCall, repeat: Repeat) -> Joined:
         """The ids of then, unless what they name was ended since: then its code."""
-        async with tx.cursor(row_factory=class_row(FoundKey)) as cursor:
-            await cursor.execute(sql.SERVICE_KEY, (repeat.key_id,))
-            found = await cursor.fetchone()
-        if code := standing.refusal(found.standing) if found else Code.KEY_UNKNOWN:
-            raise _refused(call, code)
+        if code := await identity.key_refusal(tx, repeat.key_id):
+            raise self._refused(call, code)
         return await self._answer(tx, repeat.identity_id, repeat.key_id)
+
+    def _refused(self, call: ExchangeCall, code: Code, detail: str = "") -> Problem:
+        return counted(self.failures, call.source, Problem(code, detail, audit=_refusal(call, code)))
 
     async def _answer(self, tx: Tx, id_: UUID, key_id: str) -> Joined:
         ring = await self.signing.ring(tx)
@@ -137,10 +139,13 @@ async def _decision(tx: Tx, call: ExchangeCall, proven: Proven) -> tuple[Token, 
         token = await cursor.fetchone()
     if token is None:
         raise Problem(Code.TOKEN_UNKNOWN)
+    # Two tokens may be for one identity, which is not there yet to be locked.
+    await tx.execute(sql.LOCK_IDENTITY, (str(proven.identity),))
     async with tx.cursor(row_factory=class_row(Known)) as cursor:
         await cursor.execute(sql.KNOWN, (proven.identity,))
         known = await cursor.fetchone()
-    return token, decide(token, proven.claims, proven.digest, known)
+    of = await tenancy(tx, token.plane_id, token.tenant) if token.plane_id and token.tenant else None
+    return token, decide(token, proven.claims, proven.digest, known, of)
 
 
 async def _write_identity(tx: Tx, call: ExchangeCall, token: Token, proven: Proven, bind: Bind) -> None:
@@ -202,16 +207,15 @@ async def _tell(tx: Tx, call: ExchangeCall, token: Token, proven: Proven, bind: 
     )
 
 
-def _refused(call: ExchangeCall, code: Code, detail: str = "") -> Problem:
+def _refusal(call: ExchangeCall, code: Code) -> Entry:
     """A token that is used twice is perhaps a token that was stolen: every refusal leaves a row."""
-    entry = Entry(
+    return Entry(
         action=Action.REGISTRATION_REFUSED,
         organisation=str(call.caller.organisation_id) if call.caller.organisation_id else None,
         actor=_actor(call),
         target=Target(kind=TargetKind.REGISTRATION_TOKEN, id=str(call.caller.token_id)),
         details=Details(code=code.value),
     )
-    return Problem(code, detail, audit=entry)
 
 
 def _actor(call: ExchangeCall) -> Actor:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
+from bulkhead.platform.joining.organisation import Tenancy, whose
 from bulkhead.protocol.problems import Code
 from bulkhead.protocol.proofs import RegistrationClaims
 
@@ -24,6 +25,7 @@ class Token:
     bound_key: bytes | None
     self_confirming: bool
     rebinds: bool
+    minted_by_plane: bool
     epoch: int
     expires_at: datetime
     revoked_at: datetime | None
@@ -70,12 +72,16 @@ class Refuse:
 
 
 def decide(
-    token: Token, claims: RegistrationClaims, claims_digest: bytes, known: Known | None
+    token: Token, claims: RegistrationClaims, claims_digest: bytes, known: Known | None, tenancy: Tenancy | None
 ) -> Bind | Repeat | Refuse:
-    """What to do with a proven request. A used token is compared before anything else: its repeat needs no more."""
+    """What to do with a proven request. A used token is compared before anything else: its repeat needs no more.
+
+    tenancy: of the token's tenant; None: it is a plane's token
+    """
     if token.used_at is not None:
         return _repeat(token, claims_digest)
-    if code := _token_refusal(token, claims) or _identity_refusal(token, claims, known):
+    code = _token_refusal(token, claims) or _tenancy_refusal(token, tenancy) or _identity_refusal(token, claims, known)
+    if code:
         return Refuse(code)
     return Bind(anew=known is None)
 
@@ -105,6 +111,22 @@ def _fits(token: Token, claims: RegistrationClaims) -> bool:
         and claims.name == token.name
         and (token.bound_key is None or claims.public_key.raw == token.bound_key)
     )
+
+
+def _tenancy_refusal(token: Token, tenancy: Tenancy | None) -> Code | None:
+    """As it is now: since the token was minted a tenant may have been mapped, or an organisation have come.
+
+    Only a plane knows which tenant an object's UID belongs to. Where it serves several organisations, a member of one
+    could otherwise claim the UID of another's cluster, which could not join any more.
+    """
+    if tenancy is None or token.tenant_uid is None:
+        return None
+    if not token.minted_by_plane and len(tenancy.grants) > 1:
+        return Code.ORGANISATION_AMBIGUOUS
+    found = whose(tenancy, token.tenant_uid)
+    if isinstance(found, Code):
+        return found
+    return None if found == token.organisation_id else Code.TOKEN_REVOKED
 
 
 def _identity_refusal(token: Token, claims: RegistrationClaims, known: Known | None) -> Code | None:

@@ -6,9 +6,13 @@ from typing import Any
 from uuid import UUID
 
 from psycopg import AsyncConnection
+from psycopg.rows import class_row
 
 from bulkhead.platform.joining import sql
+from bulkhead.platform.keys import standing
+from bulkhead.platform.keys.service_key import FoundKey
 from bulkhead.platform.keys.verify import Outcome
+from bulkhead.protocol.problems import Code
 from bulkhead.protocol.proofs import IdentityKind
 
 Tx = AsyncConnection[Any]
@@ -62,6 +66,14 @@ async def give_key(
 async def retire_other_keys(tx: Tx, identity: UUID, key: str) -> None:
     """Who joins again has lost what it had: nobody else is to go on with that."""
     await tx.execute(sql.RETIRE_OTHER_KEYS, {"identity": identity, "key": key})
+
+
+async def key_refusal(tx: Tx, key: str) -> Code | None:
+    """Why that service key opens nothing, as `tx` sees it now; None: it does."""
+    async with tx.cursor(row_factory=class_row(FoundKey)) as cursor:
+        await cursor.execute(sql.SERVICE_KEY, (key,))
+        found = await cursor.fetchone()
+    return standing.refusal(found.standing) if found else Code.KEY_UNKNOWN
 
 
 async def server_time(tx: Tx) -> int:

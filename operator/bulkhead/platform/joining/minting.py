@@ -15,12 +15,12 @@ from msgspec import Meta
 from psycopg import AsyncConnection
 from psycopg.rows import class_row, dict_row
 
-from bulkhead.platform.audit.entry import Action, Details, Target, TargetKind
+from bulkhead.platform.audit.entry import Action, Actor, Details, Target, TargetKind
 from bulkhead.platform.audit.record import record
 from bulkhead.platform.http.route import Admin, Call, Joined, User
 from bulkhead.platform.joining import sql
 from bulkhead.platform.joining.acting import actor_of, organisation_of
-from bulkhead.platform.joining.organisation import Mapping, whose
+from bulkhead.platform.joining.organisation import Mapping, Tenancy, whose
 from bulkhead.protocol import credentials
 from bulkhead.protocol.documents import Answer, Closed
 from bulkhead.protocol.problems import Code, Problem
@@ -99,43 +99,15 @@ class Minting:
         return await self._minted(await call.tx(), call, None)
 
     async def _minted(self, tx: Tx, call: Call[Any, TokenRequest], organisation: UUID | None) -> TokenIssued:
-        token = credentials.RegistrationToken.generate(self.random)
-        asked = call.body
-        by_plane = isinstance(call.caller, Joined)
-        row = await (
-            await tx.execute(
-                sql.MINT,
-                {
-                    "digest": token.digest,
-                    "kind": asked.kind.value,
-                    "organisation": organisation,
-                    "plane": asked.plane,
-                    "uid": asked.uid,
-                    "name": asked.name,
-                    "tenant": asked.tenant.name if asked.tenant else None,
-                    "tenant_uid": asked.tenant.uid if asked.tenant else None,
-                    "bound_key": asked.public_key.raw if asked.public_key else None,
-                    "self_confirming": asked.self_confirming,
-                    # A plane may replace the key of what is its own, as when the record of a cluster was lost.
-                    "rebinds": by_plane or (asked.kind is IdentityKind.PLANE and asked.uid is not None),
-                    "minted_by": _minter(call),
-                    "by_plane": by_plane,
-                    "seconds": asked.seconds,
-                },
-            )
-        ).fetchone()
-        if row is None:
-            raise Problem(Code.INTERNAL)
-        id_, expires_at, now = row
-        await record(
+        return await insert(
             tx,
-            organisation_of(call.caller) or organisation,
-            actor_of(call),
-            Action.REGISTRATION_TOKEN_MINTED,
-            Target(kind=TargetKind.REGISTRATION_TOKEN, id=str(id_), name=asked.name),
-            Details(plane=asked.plane, tenant=asked.tenant.name if asked.tenant else None, expires_at=expires_at),
+            call.body,
+            credentials.RegistrationToken.generate(self.random),
+            organisation=organisation,
+            actor=actor_of(call),
+            minted_by=_minter(call),
+            by_plane=isinstance(call.caller, Joined),
         )
-        return TokenIssued(token=token, expires_at=expires_at, server_time=now)
 
     async def list(self, call: Call[Joined | User, None]) -> Tokens:
         """Without their values."""
@@ -156,6 +128,53 @@ class Minting:
         )
 
 
+async def insert(
+    tx: Tx,
+    asked: TokenRequest,
+    token: credentials.RegistrationToken,
+    *,
+    organisation: UUID | None,
+    actor: Actor,
+    minted_by: str,
+    by_plane: bool = False,
+) -> TokenIssued:
+    """Write what `asked` says, which was allowed, as the row of `token`, and that it was minted."""
+    row = await (
+        await tx.execute(
+            sql.MINT,
+            {
+                "digest": token.digest,
+                "kind": asked.kind.value,
+                "organisation": organisation,
+                "plane": asked.plane,
+                "uid": asked.uid,
+                "name": asked.name,
+                "tenant": asked.tenant.name if asked.tenant else None,
+                "tenant_uid": asked.tenant.uid if asked.tenant else None,
+                "bound_key": asked.public_key.raw if asked.public_key else None,
+                "self_confirming": asked.self_confirming,
+                # A plane may replace the key of what is its own, as when the record of a cluster was lost.
+                "rebinds": by_plane or (asked.kind is IdentityKind.PLANE and asked.uid is not None),
+                "minted_by": minted_by,
+                "by_plane": by_plane,
+                "seconds": asked.seconds,
+            },
+        )
+    ).fetchone()
+    if row is None:
+        raise Problem(Code.INTERNAL)
+    id_, expires_at, now = row
+    await record(
+        tx,
+        organisation,
+        actor,
+        Action.REGISTRATION_TOKEN_MINTED,
+        Target(kind=TargetKind.REGISTRATION_TOKEN, id=str(id_), name=asked.name),
+        Details(plane=asked.plane, tenant=asked.tenant.name if asked.tenant else None, expires_at=expires_at),
+    )
+    return TokenIssued(token=token, expires_at=expires_at, server_time=now)
+
+
 async def _of_plane(tx: Tx, plane: Joined, asked: TokenRequest) -> UUID:
     """The organisation of a cluster that its plane asks for."""
     if asked.plane != str(plane.plane_id) or asked.tenant is None:
@@ -166,12 +185,12 @@ async def _of_plane(tx: Tx, plane: Joined, asked: TokenRequest) -> UUID:
         raise Problem(Code.BODY_INVALID, "$.publicKey: a token that a plane mints is bound to the cluster's key")
     _within(asked.seconds, PLANE_TOKEN_SECONDS)
     tenant = UUID(asked.tenant.uid)
-    found = whose(await _mapping(tx, plane.plane_id, asked.tenant.name), await _grants(tx, plane.plane_id), tenant)
+    # Before it is read: of two Tenants that come under one name at the same time, one is the first.
+    await tx.execute(sql.BIND_TENANT, {"plane": plane.plane_id, "tenant": asked.tenant.name, "uid": tenant})
+    found = whose(await tenancy(tx, plane.plane_id, asked.tenant.name), tenant)
     if isinstance(found, Code):
         raise Problem(found)
-    if found.binds:
-        await tx.execute(sql.BIND_TENANT, {"plane": plane.plane_id, "tenant": asked.tenant.name, "uid": tenant})
-    return found.organisation_id
+    return found
 
 
 async def _of_user(tx: Tx, user: User, asked: TokenRequest) -> UUID:
@@ -182,14 +201,13 @@ async def _of_user(tx: Tx, user: User, asked: TokenRequest) -> UUID:
     return user.organisation_id
 
 
-async def _mapping(tx: Tx, plane: UUID, tenant: str) -> Mapping | None:
+async def tenancy(tx: Tx, plane: UUID, tenant: str) -> Tenancy:
+    """What decides whose `tenant` of `plane` is, read in a scope that sees all of the plane."""
     async with tx.cursor(row_factory=class_row(Mapping)) as cursor:
         await cursor.execute(sql.MAPPING, (plane, tenant))
-        return await cursor.fetchone()
-
-
-async def _grants(tx: Tx, plane: UUID) -> Sequence[UUID]:
-    return [row[0] for row in await (await tx.execute(sql.GRANTS_OF_PLANE, (plane,))).fetchall()]
+        mapping = await cursor.fetchone()
+    grants = await (await tx.execute(sql.GRANTS_OF_PLANE, (plane,))).fetchall()
+    return Tenancy(mapping=mapping, grants=tuple(row[0] for row in grants))
 
 
 async def _granted_planes(tx: Tx) -> Sequence[UUID]:

@@ -17,26 +17,24 @@ class Mapping:
     tenant_uid: UUID | None
 
 
-@dataclass(frozen=True, slots=True)
-class Whose:
-    """The organisation. binds: its mapping has to remember this Tenant's UID."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tenancy:
+    """Of one tenant of a plane. grants: organisations that the plane may act for now."""
 
-    organisation_id: UUID
-    binds: bool = False
+    mapping: Mapping | None
+    grants: Sequence[UUID]
 
 
-def whose(mapping: Mapping | None, grants: Sequence[UUID], tenant_uid: UUID) -> Whose | Code:
-    """The mapping decides; without one the plane's only grant does.
+def whose(tenancy: Tenancy, tenant_uid: UUID) -> UUID | Code:
+    """The organisation: the mapping decides; without one the plane's only grant does.
 
-    grants: organisations that the plane may act for now
     tenant_uid: another Tenant under a name that was mapped is nobody's, whatever it is called
     """
+    mapping, grants = tenancy.mapping, tenancy.grants
     if mapping is not None:
         if mapping.tenant_uid not in (None, tenant_uid):
             return Code.TENANT_CHANGED
-        if mapping.organisation_id not in grants:
-            return Code.GRANT_MISSING
-        return Whose(mapping.organisation_id, binds=mapping.tenant_uid is None)
+        return mapping.organisation_id if mapping.organisation_id in grants else Code.GRANT_MISSING
     if not grants:
         return Code.GRANT_MISSING
-    return Whose(grants[0]) if len(grants) == 1 else Code.ORGANISATION_AMBIGUOUS
+    return grants[0] if len(grants) == 1 else Code.ORGANISATION_AMBIGUOUS

@@ -1,7 +1,7 @@
 """The way back for who has lost its service key and holds its key pair: a challenge, and its answer.
 
 challenge   signed -> one that is open for 60 s, the same again while it is
-re-join     signed -> repeat? -> challenge good? budget? -> scrypt, with nothing locked -> again, locked -> written
+re-join     signed -> repeat? -> challenge good? budget? -> scrypt, with nothing locked -> all again, locked -> written
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from bulkhead.platform.audit.entry import Action, Actor, ActorKind, Details, Ent
 from bulkhead.platform.audit.record import record
 from bulkhead.platform.database.pools import Pool
 from bulkhead.platform.events.emit import EventData, EventType, emit
+from bulkhead.platform.http.limits import Failures
 from bulkhead.platform.http.route import Call
 from bulkhead.platform.http.route import Joined as Caller
 from bulkhead.platform.joining import bound, budget, identity, sql
 from bulkhead.platform.joining.bound import Identity
 from bulkhead.platform.joining.budget import Charged, Exhausted
-from bulkhead.platform.keys import standing
-from bulkhead.platform.keys.service_key import FoundKey
+from bulkhead.platform.joining.refusing import counted
 from bulkhead.platform.keys.verify import Verifier
 from bulkhead.platform.signing.keys import SigningKeys
 from bulkhead.protocol import credentials, documents
@@ -48,7 +48,6 @@ class _Challenge:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Budget:
-    name: str
     epoch: int
     rejoin_budget: float
     seconds: float
@@ -63,6 +62,7 @@ class Rejoining:
     verifier: Verifier
     signing: SigningKeys
     random: credentials.Random
+    failures: Failures
 
     async def challenge(self, call: Call[Any, ChallengeRequest]) -> Challenge:
         """What to sign, for who has signed that it wants to. Raises Problem."""
@@ -89,13 +89,16 @@ class Rejoining:
         async with call.transaction() as tx:
             repeated = await self._repeat(tx, found, digest)
             if repeated is None:
-                await _allowed(tx, found, claims)
+                await self._allowed(tx, call, found, claims)
         if repeated is not None:
             return repeated
         secret = await self.verifier.hash_of(bytes.fromhex(claims.secret), call.source, found.now)
 
         tx = await call.tx()
-        charged = await _allowed(tx, found, claims)
+        found = await bound.locked(tx, found)
+        if (repeated := await self._repeat(tx, found, digest)) is not None:
+            return repeated
+        charged = await self._allowed(tx, call, found, claims)
         key_id = credentials.new_id(self.random)
         await identity.give_key(
             tx,
@@ -125,40 +128,37 @@ class Rejoining:
         row = await (await tx.execute(sql.KEY_OF_CLAIMS, (found.id, digest))).fetchone()
         if row is None:
             return None
-        async with tx.cursor(row_factory=class_row(FoundKey)) as cursor:
-            await cursor.execute(sql.SERVICE_KEY, (row[0],))
-            key = await cursor.fetchone()
-        if code := standing.refusal(key.standing) if key else Code.KEY_UNKNOWN:
+        if code := await identity.key_refusal(tx, row[0]):
             raise Problem(code)
         return await self._answer(tx, found.id, row[0])
+
+    async def _allowed(self, tx: Tx, call: Call[Caller, Any], found: Identity, claims: RejoinClaims) -> Charged:
+        """What is left of the budget afterwards. Raises Problem where challenge or budget are not good."""
+        async with tx.cursor(row_factory=class_row(_Challenge)) as cursor:
+            await cursor.execute(sql.LOCK_CHALLENGE, (from_base64url(claims.challenge),))
+            challenge = await cursor.fetchone()
+        if challenge is None or challenge.identity_id != found.id or challenge.purpose != PURPOSE:
+            raise Problem(Code.CHALLENGE_INVALID)
+        if challenge.used or challenge.over:
+            invalid = Problem(Code.CHALLENGE_INVALID, audit=_refused(found, Code.CHALLENGE_INVALID))
+            raise counted(self.failures, call.source, invalid)
+        async with tx.cursor(row_factory=class_row(_Budget)) as cursor:
+            await cursor.execute(sql.BUDGET_OF_PLANE if found.kind == "plane" else sql.BUDGET_OF_CLUSTER, (found.id,))
+            row = await cursor.fetchone()
+        if row is None:
+            raise Problem(Code.IDENTITY_UNKNOWN)
+        charged = budget.charge(row.rejoin_budget, row.seconds, fenced=row.epoch < found.platform_epoch)
+        if isinstance(charged, Exhausted):
+            code = Code.REJOIN_EXHAUSTED
+            exhausted = Problem(code, retry_after=charged.seconds, audit=_refused(found, code))
+            raise counted(self.failures, call.source, exhausted)
+        return charged
 
     async def _answer(self, tx: Tx, id_: UUID, key_id: str) -> Joined:
         ring = await self.signing.ring(tx)
         return Joined(
             identity=str(id_), key_id=key_id, signing_keys=ring.jwks, server_time=await identity.server_time(tx)
         )
-
-
-async def _allowed(tx: Tx, found: Identity, claims: RejoinClaims) -> Charged:
-    """What is left of the budget afterwards. Raises Problem where challenge or budget are not good."""
-    async with tx.cursor(row_factory=class_row(_Challenge)) as cursor:
-        await cursor.execute(sql.LOCK_CHALLENGE, (from_base64url(claims.challenge),))
-        challenge = await cursor.fetchone()
-    if challenge is None or challenge.identity_id != found.id or challenge.purpose != PURPOSE:
-        raise Problem(Code.CHALLENGE_INVALID)
-    if challenge.used or challenge.over:
-        raise Problem(Code.CHALLENGE_INVALID, audit=_refused(found, Code.CHALLENGE_INVALID))
-    async with tx.cursor(row_factory=class_row(_Budget)) as cursor:
-        statement = sql.LOCK_BUDGET_OF_PLANE if found.kind == "plane" else sql.LOCK_BUDGET_OF_CLUSTER
-        await cursor.execute(statement, (found.id,))
-        row = await cursor.fetchone()
-    if row is None:
-        raise Problem(Code.IDENTITY_UNKNOWN)
-    charged = budget.charge(row.rejoin_budget, row.seconds, fenced=row.epoch < found.platform_epoch)
-    if isinstance(charged, Exhausted):
-        code = Code.REJOIN_EXHAUSTED
-        raise Problem(code, retry_after=charged.seconds, audit=_refused(found, code))
-    return charged
 
 
 async def _tell(tx: Tx, call: Call[Caller, Any], found: Identity, key_id: str) -> None:

@@ -1,20 +1,28 @@
-"""A new service key beside the one that is in use: registered with both the old key and the bound one."""
+"""A new service key beside the one that is in use: registered with both the old key and the bound one.
+
+signed -> repeat? too many? -> scrypt, with nothing locked -> all again, locked -> written
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
 
+from psycopg import AsyncConnection
+
 from bulkhead.platform.audit.entry import Action, Actor, ActorKind, Details, Target, TargetKind
 from bulkhead.platform.audit.record import record
 from bulkhead.platform.database.pools import Pool
 from bulkhead.platform.http.route import Call, Joined
 from bulkhead.platform.joining import bound, identity, sql
+from bulkhead.platform.joining.bound import Identity
 from bulkhead.platform.keys.verify import Verifier
 from bulkhead.protocol import credentials, documents
 from bulkhead.protocol.problems import Code, Problem
 from bulkhead.protocol.proofs import IdentityKind, KeyRegistrationClaims
 from bulkhead.protocol.registration import KeyRegistered, KeyRegistrationRequest
+
+Tx = AsyncConnection[Any]
 
 MOST_LIVE_KEYS = 4
 
@@ -37,16 +45,18 @@ class Rotation:
             raise Problem(Code.KEY_REPLACED)
         digest = bytes.fromhex(documents.digest(claims))
         async with call.transaction() as tx:
-            repeated = await (await tx.execute(sql.KEY_OF_CLAIMS, (found.id, digest))).fetchone()
+            repeated = await _repeated(tx, found, digest)
         if repeated is not None:
-            return await self._answer(call, repeated[0])
+            return await self._answer(call, repeated)
         secret = await self.verifier.hash_of(bytes.fromhex(claims.secret), call.source, found.now)
 
         tx = await call.tx()
-        await tx.execute(sql.LOCK_IDENTITY, (str(found.id),))
-        live = await (await tx.execute(sql.LIVE_KEYS, (found.id,))).fetchone()
-        if live is not None and live[0] >= MOST_LIVE_KEYS:
-            raise Problem(Code.KEY_LIMIT)
+        found = await bound.locked(tx, found)
+        # A key that was ended meanwhile is the end of what it was about to register, too.
+        if code := await identity.key_refusal(tx, call.caller.key_id):
+            raise Problem(code)
+        if (repeated := await _repeated(tx, found, digest)) is not None:
+            return await self._answer(call, repeated)
         key_id = credentials.new_id(self.random)
         await identity.give_key(
             tx,
@@ -72,3 +82,19 @@ class Rotation:
     async def _answer(self, call: Call[Any, Any], key_id: str) -> KeyRegistered:
         tx = await call.tx()
         return KeyRegistered(key_id=key_id, server_time=await identity.server_time(tx))
+
+
+async def _repeated(tx: Tx, found: Identity, digest: bytes) -> str | None:
+    """The key of the same call before, unless it was ended since; None: it is not a repeat, and there is room for one.
+
+    Raises Problem.
+    """
+    row = await (await tx.execute(sql.KEY_OF_CLAIMS, (found.id, digest))).fetchone()
+    if row is not None:
+        if code := await identity.key_refusal(tx, row[0]):
+            raise Problem(code)
+        return str(row[0])
+    live = await (await tx.execute(sql.LIVE_KEYS, (found.id,))).fetchone()
+    if live is not None and live[0] >= MOST_LIVE_KEYS:
+        raise Problem(Code.KEY_LIMIT)
+    return None

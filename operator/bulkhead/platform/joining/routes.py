@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bulkhead.platform.database.pools import Pool
+from bulkhead.platform.http.limits import Failures
 from bulkhead.platform.http.route import (
     BoundKey,
     Handler,
@@ -47,6 +48,11 @@ _EXCHANGE = (
     Code.IDENTITY_BOUND,
     Code.CLUSTER_ELSEWHERE,
     Code.GRANT_MISSING,
+    Code.TENANT_CHANGED,
+    Code.ORGANISATION_AMBIGUOUS,
+    Code.KEY_REVOKED,
+    Code.KEY_EXPIRED,
+    Code.KEY_FENCED,
     Code.CONFLICT,
     Code.BUSY,
     *_ENDED,
@@ -56,6 +62,9 @@ _REJOIN = (
     Code.IDENTITY_UNKNOWN,
     Code.CHALLENGE_INVALID,
     Code.REJOIN_EXHAUSTED,
+    Code.KEY_REVOKED,
+    Code.KEY_EXPIRED,
+    Code.KEY_FENCED,
     Code.BUSY,
     *_ENDED,
 )
@@ -80,6 +89,7 @@ class Deps:
     signing: SigningKeys
     random: Random
     keep: Keep
+    failures: Failures
 
 
 def routes(deps: Deps) -> tuple[Route, ...]:
@@ -98,9 +108,16 @@ def people(deps: Deps) -> tuple[Route, ...]:
 
 
 def _joining(deps: Deps) -> tuple[Route, ...]:
-    exchange = Exchange(url=deps.url, verifier=deps.verifier, signing=deps.signing, random=deps.random)
+    exchange = Exchange(
+        url=deps.url, verifier=deps.verifier, signing=deps.signing, random=deps.random, failures=deps.failures
+    )
     rejoining = Rejoining(
-        url=deps.url, pool=deps.pool, verifier=deps.verifier, signing=deps.signing, random=deps.random
+        url=deps.url,
+        pool=deps.pool,
+        verifier=deps.verifier,
+        signing=deps.signing,
+        random=deps.random,
+        failures=deps.failures,
     )
     return (
         Route(

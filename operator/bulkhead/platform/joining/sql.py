@@ -16,7 +16,7 @@ NOW: Final = "SELECT extract(epoch FROM now())::bigint"
 # Locked until the exchange is through: of two that race with one token, the second finds it used.
 LOCK_BY_ID: Final = """
     SELECT t.kind, t.organisation_id, t.plane_id, t.uid, t.name, t.tenant, t.tenant_uid,
-           t.bound_key, t.self_confirming, t.rebinds,
+           t.bound_key, t.self_confirming, t.rebinds, t.minted_by_plane,
            t.epoch, t.expires_at, t.revoked_at, t.used_at, t.claims_digest, t.identity_id, t.key_id,
            f.plane_revoked_at, f.grant_revoked_at, f.platform_epoch, f.now
     FROM registration_tokens t CROSS JOIN registration_token(%(digest)s) f
@@ -84,8 +84,6 @@ RETIRE_OTHER_KEYS: Final = """
       AND (retires_at IS NULL OR retires_at > now())
 """
 
-MAKE_LAST_USED_NOW: Final = "UPDATE service_keys SET last_used_at = now() WHERE id = %s"
-
 LIVE_KEYS: Final = """
     SELECT count(*) FROM service_keys
     WHERE identity_id = %s AND revoked_at IS NULL AND (retires_at IS NULL OR retires_at > now())
@@ -119,13 +117,13 @@ USE_CHALLENGE: Final = """
     UPDATE challenges SET used_at = now(), claims_digest = %(claims_digest)s, key_id = %(key)s WHERE nonce = %(nonce)s
 """
 
-LOCK_BUDGET_OF_PLANE: Final = """
-    SELECT name, epoch, rejoin_budget, extract(epoch FROM now() - rejoin_budget_at)::float8 AS seconds
-    FROM planes WHERE id = %s FOR UPDATE
+BUDGET_OF_PLANE: Final = """
+    SELECT epoch, rejoin_budget, extract(epoch FROM now() - rejoin_budget_at)::float8 AS seconds
+    FROM planes WHERE id = %s
 """
-LOCK_BUDGET_OF_CLUSTER: Final = """
-    SELECT name, epoch, rejoin_budget, extract(epoch FROM now() - rejoin_budget_at)::float8 AS seconds
-    FROM clusters WHERE id = %s FOR UPDATE
+BUDGET_OF_CLUSTER: Final = """
+    SELECT epoch, rejoin_budget, extract(epoch FROM now() - rejoin_budget_at)::float8 AS seconds
+    FROM clusters WHERE id = %s
 """
 REJOINED_PLANE: Final = """
     UPDATE planes SET epoch = %(epoch)s, rejoin_budget = %(budget)s, rejoin_budget_at = now() WHERE id = %(id)s

@@ -147,7 +147,15 @@ async def replica(
             Table(
                 (
                     *routes.routes(
-                        routes.Deps(url=URL, pool=api, verifier=verifier, signing=signing, random=os.urandom, keep=keep)
+                        routes.Deps(
+                            url=URL,
+                            pool=api,
+                            verifier=verifier,
+                            signing=signing,
+                            random=os.urandom,
+                            keep=keep,
+                            failures=failures,
+                        )
                     ),
                     *clusters.joined(clusters.Deps(liveness=liveness, announced=announced)),
                     *clusters.people(),
