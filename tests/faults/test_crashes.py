@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 
 from bulkhead.kube.access import from_kubeconfig
@@ -80,17 +81,29 @@ class Stage:
                     last, since = now, asyncio.get_running_loop().time()
         return last
 
-    async def dead(self, or_gone: str = "") -> str:
-        """Wait until the operator has died, or until the Tenant `or_gone` is gone: how often a deletion says what it
-        waits for varies, so its last changes may never come. Returns what the operator said about its death."""
+    async def dead(self, *, or_ready: str = "", or_gone: str = "") -> str:
+        """Wait until the operator has died, or until the Tenant `or_ready` is ready and nothing is changed any more, or
+        the Tenant `or_gone` is gone: how often a status says what is waited for varies with time, so the last changes
+        of the undisturbed run may never come. Returns what the operator said about its death."""
         assert self.running is not None
         operator = self.running
 
         async def has_ended() -> bool:
-            return not operator.running or bool(or_gone and await self._is_gone(or_gone))
+            return (
+                not operator.running
+                or bool(or_ready and await self._is_ready(or_ready))
+                or bool(or_gone and await self._is_gone(or_gone))
+            )
 
         await eventually(has_ended)
         return next((line for line in operator.log_file.read_text().splitlines() if line.startswith("dying ")), "")
+
+    async def _is_ready(self, tenant: str) -> bool:
+        if (await self.world.condition(TENANTS, tenant, "Ready")).get("reason") != "Ready":
+            return False
+        with contextlib.suppress(aiohttp.ClientError):  # it died while it was asked
+            await self.quiet(SETTLED_SECONDS)
+        return True
 
     async def _is_gone(self, tenant: str) -> bool:
         try:
@@ -155,7 +168,7 @@ async def test_every_crash_while_provisioning_and_deleting_leads_to_the_undistur
         slug = f"crash{number}"
         stage.orders.write_text(die)
         await stage.world.tenant(slug)
-        said = await stage.dead()
+        said = await stage.dead(or_ready=slug)
         await stage.run()
         await stage.world.ready(slug)
         await stage.like(reference, slug, await stage.uid(slug), said)
