@@ -59,13 +59,13 @@ async def run(cluster: DataCluster, deps: Deps) -> Outcome:
         return DONE  # the plane's own first reconcile is not through; it brings us back
     parts = await _cut(cluster, record.record, deps)
     parts |= await _remove_namespace(cluster, record.record, deps)
-    parts[ConditionType.REGISTERED] = await registered.give_notice(cluster, record.record, deps)
     # Asked once: a Tenant that changes its mind in between must not have the record of kept data forgotten.
     policy = await _policy(cluster, deps)
     if isinstance(policy, Verdict):
         return await _report(cluster, parts, policy, deps)
     if policy is DeletionPolicy.DELETE:
         parts |= await _erase(cluster, record.record, parts, deps)
+    parts |= await _give_notice(cluster, record.record, deps)
     if not all(verdict.good for verdict in parts.values()):
         return await _report(cluster, parts, None, deps)
 
@@ -128,6 +128,13 @@ async def _remove_namespace(cluster: DataCluster, record: Record, deps: Deps) ->
         return {ConditionType.NAMESPACE_READY: READY}
     message = f'the namespace "{record.names.namespace}" is being deleted'
     return {ConditionType.NAMESPACE_READY: waiting(Reason.NAMESPACE_TERMINATING, message)}
+
+
+async def _give_notice(cluster: DataCluster, record: Record, deps: Deps) -> dict[ConditionType, Verdict]:
+    """After all that counts more: what holds up the platform holds up nothing but the object and its record."""
+    if record.registration is None:
+        return {}
+    return {ConditionType.REGISTERED: await registered.give_notice(cluster, record, deps)}
 
 
 def _parted(

@@ -60,9 +60,11 @@ class Platform:
         self._seconds = seconds
         self._context = _verifying(ca_pem)
         self._session: aiohttp.ClientSession | None = None
+        self._closed = False
 
     async def close(self) -> None:
-        """Give the connections back."""
+        """Give the connections back. Whoever still has it in hand finds it silent."""
+        self._closed = True
         if self._session is not None:
             await self._session.close()
             self._session = None
@@ -152,6 +154,8 @@ class Platform:
             raise Silent(f"{self.url} can not be reached ({type(error).__name__})") from None
 
     def _opened(self) -> aiohttp.ClientSession:
+        if self._closed:
+            raise Silent("the DataPlane has another platform by now")
         if self._session is None:
             connector = aiohttp.TCPConnector(limit=CONNECTIONS, ssl=self._context)
             self._session = aiohttp.ClientSession(

@@ -101,6 +101,14 @@ async def test_no_error_shows_the_service_key_nor_does_its_cause(scripted: Scrip
         assert error.value.__suppress_context__ or error.value.__context__ is None
 
 
+async def test_a_client_that_was_closed_opens_no_connection_again(scripted: ScriptedPlatform) -> None:
+    client = gen.client(scripted.url)
+    await client.close()
+    with pytest.raises(Silent):
+        await client.heartbeat(IdentityKind.CLUSTER, UID, service_key(HELD), BEAT)
+    assert scripted.calls == []
+
+
 @pytest.mark.parametrize("ca", ["", "no certificate", "-----BEGIN CERTIFICATE-----\nä\n-----END CERTIFICATE-----"])
 def test_a_ca_that_is_none_is_refused_and_never_means_the_systems(ca: str) -> None:
     with pytest.raises(Unusable, match=r"ca\.crt"):
