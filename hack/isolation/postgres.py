@@ -47,7 +47,7 @@ def attempts(attacker: Tenant, victim: Tenant) -> Iterator[Attempt]:
         "grant everybody its database",
         _statements(attacker, _named("GRANT CONNECT ON DATABASE {} TO PUBLIC", neighbour)),
     )
-    yield _shut("end its sessions", _end_sessions(attacker, login))
+    yield _shut("end its sessions", _end_sessions(attacker, victim))
     yield _shut("measure its database", _statements(attacker, _literal("SELECT pg_database_size({})", neighbour)))
     yield _shut("read a file of the server", _statements(attacker, "SELECT pg_read_file('PG_VERSION')"))
     yield _shut("run a program on the server", _statements(attacker, "COPY (SELECT 1) TO PROGRAM 'true'"))
@@ -140,15 +140,11 @@ def _grant_to(tenant: Tenant, login: str) -> Callable[[], Awaitable[None]]:
     return run
 
 
-def _end_sessions(tenant: Tenant, login: str) -> Callable[[], Awaitable[None]]:
-    """Needs a session to end, so a neighbour's is looked for; with none there nothing could be ended either."""
+def _end_sessions(tenant: Tenant, victim: Tenant) -> Callable[[], Awaitable[None]]:
+    """Needs a session to end, so the victim holds one meanwhile."""
 
     async def run() -> None:
-        async with _session(tenant) as connection:
-            found = await connection.execute(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = %s", (login,)
-            )
-            if not [row for row in await found.fetchall() if row[0]]:
-                raise Refused("no session of it could be ended")
+        async with _session(victim) as held, _session(tenant) as connection:
+            await connection.execute("SELECT pg_terminate_backend(%s)", (held.info.backend_pid,))
 
     return run

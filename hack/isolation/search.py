@@ -10,6 +10,8 @@ from hack.isolation.attempt import Attempt, Refused, Tenant
 from hack.isolation.web import Web
 
 TASK_SECONDS = 10.0
+REGISTER = "bulkhead_register"
+"""Where the operator keeps whose index is whose."""
 
 
 def attempts(attacker: Tenant, victim: Tenant) -> Iterator[Attempt]:
@@ -46,7 +48,7 @@ def attempts(attacker: Tenant, victim: Tenant) -> Iterator[Attempt]:
     yield _shut("dump everything", _call(web, "POST", "/dumps"))
     yield _shut("take a snapshot of everything", _call(web, "POST", "/snapshots"))
     yield _shut("read the experimental features", _call(web, "GET", "/experimental-features"))
-    yield _shut("read the owners that the operator keeps", _call(web, "GET", "/indexes/bulkhead_owners/documents"))
+    yield _shut("read the owners that the operator keeps", _call(web, "GET", f"/indexes/{REGISTER}/documents"))
 
 
 def _own(kind: str, run: Callable[[], Awaitable[None]]) -> Attempt:

@@ -20,7 +20,8 @@ class Web:
     headers: Mapping[str, str]
 
     async def call(self, method: str, path: str, body: Any = None) -> Any:
-        """The decoded answer. Raises Refused for 401, 403 and 404, AssertionError for any other refusal."""
+        """The decoded answer. Raises Refused for 401 and 403, AssertionError for any other refusal: what is not there
+        at all proves nothing."""
         context = ssl.create_default_context(cadata=self.binding.get("ca.crt"))
         connector = aiohttp.TCPConnector(ssl=context, force_close=True)
         timeout = aiohttp.ClientTimeout(total=15)
@@ -29,7 +30,7 @@ class Web:
             aiohttp.ClientSession(connector=connector, timeout=timeout, headers=dict(self.headers)) as session,
             session.request(method, url, json=body) as response,
         ):
-            if response.status in (401, 403, 404):
+            if response.status in (401, 403):
                 raise Refused(f"{response.status} {(await response.text())[:200]}")
             if response.status >= 400:
                 raise AssertionError(f"{method} {path}: {response.status} {await response.text()}")
