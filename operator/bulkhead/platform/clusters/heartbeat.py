@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bulkhead.platform.clusters import decide, sql
+from bulkhead.platform.clusters import decide, sql, streams
 from bulkhead.platform.clusters.decide import MOST_APPLIED, Standing
 from bulkhead.platform.clusters.liveness import Liveness
 from bulkhead.platform.clusters.report import Report
@@ -12,8 +12,9 @@ from bulkhead.platform.http.route import Call, Joined
 from bulkhead.platform.keys.service_key import FoundKey
 from bulkhead.platform.signing.ring import Ring
 from bulkhead.protocol.documents import encode
-from bulkhead.protocol.heartbeat import Heartbeat, HeartbeatAnswer
+from bulkhead.protocol.heartbeat import Heartbeat, HeartbeatAnswer, SnapshotWanted
 from bulkhead.protocol.problems import Code, Problem
+from bulkhead.protocol.sync import Stream
 
 HeartbeatCall = Call[Joined, Heartbeat]
 
@@ -57,6 +58,7 @@ class Heartbeats:
             server_time=int(found.now.timestamp()),
             desired=standing.desired if (standing := _standing(beat, found)) else None,
             succession=ring.links_after(beat.acknowledged_key) if ring else (),
+            snapshot=_snapshot(found),
             rotation=decide.rotation(found.id, expires_at=found.expires_at, retires_at=found.retires_at, now=found.now),
         )
 
@@ -66,6 +68,16 @@ def _standing(beat: Heartbeat, found: FoundKey) -> Standing | None:
     if found.desired_generation is None:
         return None
     return Standing(found.desired_generation, found.desired_state == "suspended", beat.applied_generation)
+
+
+def _snapshot(found: FoundKey) -> SnapshotWanted | None:
+    """None: also of a plane, which has no stream."""
+    if found.kind != "cluster":
+        return None
+    stream = None
+    if found.stream_epoch is not None and found.stream_number is not None:
+        stream = Stream(epoch=found.stream_epoch, number=found.stream_number)
+    return streams.wanted(stream, found.platform_epoch)
 
 
 def _is_news(beat: Heartbeat, found: FoundKey) -> bool:

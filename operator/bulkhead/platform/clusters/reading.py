@@ -7,6 +7,7 @@ from uuid import UUID
 
 import msgspec
 from msgspec import Meta
+from msgspec.structs import asdict
 from psycopg import AsyncConnection
 from psycopg.rows import dict_row
 
@@ -17,11 +18,14 @@ from bulkhead.platform.http.route import Call, User
 from bulkhead.protocol.documents import Answer, Closed
 from bulkhead.protocol.problems import Code, Problem
 from bulkhead.protocol.scalars import Generation, UnixSeconds, Uuid
+from bulkhead.protocol.sync import Row, RowKind
 
 Tx = AsyncConnection[Any]
 
 PAGE = 50
 MOST_OF_A_PAGE = 200
+
+_PLACE = rf"^({'|'.join(RowKind)})/[0-9A-Za-z-]{{1,64}}\Z"
 
 
 class DesiredState(Answer, frozen=True, kw_only=True):
@@ -56,6 +60,20 @@ class Cluster(Answer, frozen=True, kw_only=True):
     report: Report | None
 
 
+class Synced(Cluster, frozen=True, kw_only=True):
+    """A cluster with a page of its metadata, as last synced. next: what to give as `after`; null: that was all"""
+
+    rows: tuple[Row, ...]
+    next: str | None
+
+
+class Rows(Closed, frozen=True, kw_only=True):
+    """Which part of a cluster's metadata."""
+
+    after: Annotated[str, Meta(pattern=_PLACE)] | None = None
+    limit: Annotated[int, Meta(ge=1, le=MOST_OF_A_PAGE)] = MOST_OF_A_PAGE
+
+
 class ClusterPage(Answer, frozen=True, kw_only=True):
     """A page of clusters that are not deleted. next: what to give as `after`; null: that was all"""
 
@@ -81,9 +99,20 @@ async def page(call: Call[User, None]) -> ClusterPage:
     return ClusterPage(clusters=shown, next=shown[-1].id if len(rows) > query.limit else None)
 
 
-async def one(call: Call[User, None]) -> Cluster:
+async def one(call: Call[User, None]) -> Synced:
     """Also one that was deleted. Raises Problem not_found."""
-    return await cluster(await call.tx(), call.id("id"))
+    query: Rows = call.query
+    tx, id_ = await call.tx(), call.id("id")
+    found = await cluster(tx, id_)
+    kind, _, row = (query.after or "/").partition("/")
+    after = {"cluster": id_, "kind": kind, "id": row, "limit": query.limit + 1}
+    rows = await (await tx.execute(sql.DOCUMENTS, after)).fetchall()
+    shown = rows[: query.limit]
+    return Synced(
+        **asdict(found),
+        rows=tuple(msgspec.convert(body, Row) for _, _, body in shown),
+        next=f"{shown[-1][0]}/{shown[-1][1]}" if len(rows) > query.limit else None,
+    )
 
 
 async def cluster(tx: Tx, id_: UUID) -> Cluster:

@@ -104,3 +104,50 @@ CLUSTERS: Final = f"""
     WHERE c.deleted_at IS NULL AND (%(after)s::uuid IS NULL OR c.id > %(after)s::uuid)
     ORDER BY c.id LIMIT %(limit)s
 """
+
+# -- sync --------------------------------------------------------------------------------------------------------------
+# The cluster's row, for a stream's may not exist yet.
+LOCK_CLUSTER: Final = "SELECT deleted_at IS NOT NULL FROM clusters WHERE id = %s FOR NO KEY UPDATE"
+STREAM: Final = """
+    SELECT s.epoch AS platform_epoch, extract(epoch FROM now())::bigint AS now, t.epoch, t.number,
+           t.replaced_epoch, t.replaced_number, t.snapshot_digest, t.sequence, t.digest
+    FROM platform_state s LEFT JOIN streams t ON t.cluster_id = %s
+"""
+OPEN_STREAM: Final = """
+    INSERT INTO streams (cluster_id, organisation_id, epoch, number, replaced_epoch, replaced_number, snapshot_digest,
+                         sequence, digest)
+    VALUES (%(cluster)s, %(organisation)s, %(epoch)s, %(number)s, %(replaced_epoch)s, %(replaced_number)s, %(digest)s,
+            0, %(digest)s)
+    ON CONFLICT (cluster_id) DO UPDATE
+    SET epoch = excluded.epoch, number = excluded.number, replaced_epoch = excluded.replaced_epoch,
+        replaced_number = excluded.replaced_number, snapshot_digest = excluded.snapshot_digest, sequence = 0,
+        digest = excluded.digest, opened_at = now(), applied_at = now()
+"""
+ADVANCE_STREAM: Final = """
+    UPDATE streams SET sequence = %(sequence)s, digest = %(digest)s, applied_at = now() WHERE cluster_id = %(cluster)s
+"""
+# All but these.
+KEEP_DOCUMENTS: Final = """
+    DELETE FROM documents d
+    WHERE d.cluster_id = %(cluster)s
+      AND NOT EXISTS (SELECT FROM unnest(%(kinds)s::text[], %(ids)s::text[]) AS kept (kind, id)
+                      WHERE kept.kind = d.kind AND kept.id = d.id)
+"""
+REMOVE_DOCUMENTS: Final = """
+    DELETE FROM documents d USING unnest(%(kinds)s::text[], %(ids)s::text[]) AS gone (kind, id)
+    WHERE d.cluster_id = %(cluster)s AND d.kind = gone.kind AND d.id = gone.id
+"""
+# After a restart of an operator its snapshots say what is here already: such rows are not written.
+WRITE_DOCUMENTS: Final = """
+    INSERT INTO documents AS d (cluster_id, organisation_id, kind, id, body)
+    SELECT %(cluster)s::uuid, %(organisation)s::uuid, new.kind, new.id, new.body::jsonb
+    FROM unnest(%(kinds)s::text[], %(ids)s::text[], %(bodies)s::text[]) AS new (kind, id, body)
+    ON CONFLICT (cluster_id, kind, id) DO UPDATE SET body = excluded.body, synced_at = now()
+    WHERE d.body <> excluded.body
+"""
+COUNT_DOCUMENTS: Final = "SELECT count(*) FROM documents WHERE cluster_id = %s"
+DOCUMENTS: Final = """
+    SELECT kind, id, body FROM documents
+    WHERE cluster_id = %(cluster)s AND (kind, id) > (%(kind)s, %(id)s)
+    ORDER BY kind, id LIMIT %(limit)s
+"""

@@ -62,6 +62,8 @@ class FoundKey:
     acknowledged_kid: str | None
     online: bool
     last_seen: datetime | None
+    stream_epoch: int | None
+    stream_number: int | None
     platform_epoch: int
     now: datetime
 

@@ -13,7 +13,8 @@ CREATE FUNCTION service_key(wanted text) RETURNS TABLE (
         public_key bytea, identity_revoked_at timestamptz, deleted_at timestamptz,
         plane_confirmed_at timestamptz, plane_revoked_at timestamptz, grant_revoked_at timestamptz,
         desired_generation bigint, desired_state text, applied_generation bigint, acknowledged_kid text,
-        online boolean, last_seen timestamptz, platform_epoch bigint, now timestamptz)
+        online boolean, last_seen timestamptz, stream_epoch bigint, stream_number bigint,
+        platform_epoch bigint, now timestamptz)
     LANGUAGE plpgsql STABLE SECURITY DEFINER ROWS 1 SET search_path = bulkhead, pg_temp AS $$
 #variable_conflict use_column
 BEGIN
@@ -26,12 +27,13 @@ BEGIN
                CASE k.kind WHEN 'plane' THEN p.identity_revoked_at ELSE c.identity_revoked_at END, c.deleted_at,
                p.confirmed_at, p.identity_revoked_at, g.revoked_at,
                c.desired_generation, c.desired_state, c.applied_generation, c.acknowledged_kid,
-               coalesce(l.online, false), l.last_seen, s.epoch, pg_catalog.now()
+               coalesce(l.online, false), l.last_seen, t.epoch, t.number, s.epoch, pg_catalog.now()
         FROM service_keys k
             LEFT JOIN clusters c ON c.id = k.of_cluster
             JOIN planes p ON p.id = coalesce(c.plane_id, k.of_plane)
             LEFT JOIN plane_grants g ON g.organisation_id = k.organisation_id AND g.plane_id = c.plane_id
             LEFT JOIN liveness l ON l.identity_id = k.identity_id
+            LEFT JOIN streams t ON t.cluster_id = k.of_cluster
             CROSS JOIN platform_state s
         WHERE k.id = wanted;
 END $$;
