@@ -138,9 +138,13 @@ def _limits(owner: Owner, compute: Compute) -> Child:
 
 
 def _member_bindings(owner: Owner, members: Iterable[Member]) -> Iterable[Child]:
-    """One RoleBinding per role, to our own ClusterRoles only: the built-in `edit` would undo the isolation."""
+    """One RoleBinding per role, to our own ClusterRoles only: the built-in `edit` would undo the isolation. Subjects of
+    the system itself (`system:authenticated` is everybody) are bound by nobody's spec, whatever the CRD lets through.
+    """
     by_role: dict[str, list[dict[str, str]]] = {}
     for member in members:
+        if member.name.startswith("system:"):
+            continue
         subject = {"apiGroup": "rbac.authorization.k8s.io", "kind": member.kind.value, "name": member.name}
         by_role.setdefault(f"bulkhead-{member.role.value.lower()}", []).append(subject)
     for role, subjects in sorted(by_role.items()):

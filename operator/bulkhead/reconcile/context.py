@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from bulkhead.api.conditions import Reason
 from bulkhead.api.data_cluster import DataCluster, DeletionPolicy
 from bulkhead.api.data_plane import DataPlane, Naming
+from bulkhead.api.names import slug_problem
 from bulkhead.api.plan import Plan, PlanSpec
 from bulkhead.api.tenant import Tenant
 from bulkhead.engines.contract import Access
@@ -53,6 +54,9 @@ class Context:
 
 def resolve(cluster: DataCluster, view: View, planes: Planes) -> Context | NotYet | Unresolved:
     """Tenant, plan and plane of `cluster`, after every rule that spans objects."""
+    if view.outline(cluster.metadata.uid) is None and (wrong := slug_problem(cluster.metadata.name)):
+        # The API server refuses it; a CRD whose rules were taken out, or a restored object, does not get around that.
+        return Unresolved(Reason.INVALID_SPEC, f"metadata.name {wrong}")
     tenant = view.tenant(cluster.spec.tenant_ref.name)
     if tenant is None:
         return Unresolved(

@@ -271,6 +271,11 @@ def test_a_user_and_a_group_of_one_role_share_a_binding() -> None:
     assert [(each["kind"], each["name"]) for each in body["subjects"]] == [("User", "ada"), ("Group", "ops")]
 
 
+def test_a_subject_of_the_system_is_bound_to_nothing() -> None:
+    everybody = [member(Role.OWNER, "system:authenticated", MemberKind.GROUP)]
+    assert not [each for each in contents(members=everybody) if each.resource == ROLE_BINDINGS]
+
+
 def test_a_member_with_two_roles_has_both() -> None:
     members = [member(Role.VIEWER), member(Role.OWNER)]
     assert named(contents(members=members), ROLE_BINDINGS) == {"bulkhead-viewer", "bulkhead-owner"}

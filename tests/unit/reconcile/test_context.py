@@ -56,6 +56,14 @@ async def test_tenant_plan_and_plane_are_found() -> None:
     assert (found.tenant, found.plan, found.plane) == (gen.tenant(), gen.plan().spec, gen.plane())
 
 
+@pytest.mark.parametrize("name", ["template1", "acme--x", "pg-acme"])
+async def test_a_name_that_the_api_server_would_refuse_is_refused_here_too(name: str) -> None:
+    found = await outcome(gen.cluster(name), gen.world(gen.cluster(name)))
+    assert isinstance(found, Unresolved)
+    assert found.reason is Reason.INVALID_SPEC
+    assert name in found.message
+
+
 async def test_a_missing_tenant_is_named() -> None:
     found = await outcome(gen.cluster(tenant="globex"), gen.world())
     assert isinstance(found, Unresolved)
