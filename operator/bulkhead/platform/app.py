@@ -71,6 +71,12 @@ from bulkhead.platform.keys.slow import Slow
 from bulkhead.platform.keys.verify import Outcome, Verifier
 from bulkhead.platform.metrics import Metrics
 from bulkhead.platform.outbound import Outbound
+from bulkhead.platform.proxy import routes as proxy
+from bulkhead.platform.proxy.forwarding import Limits
+from bulkhead.platform.proxy.gateways import Gateways
+from bulkhead.platform.proxy.requests import Requests, Room
+from bulkhead.platform.proxy.setting import Setting
+from bulkhead.platform.proxy.vouching import Vouching
 from bulkhead.platform.readiness import Readiness
 from bulkhead.platform.settings import Keys, Settings
 from bulkhead.platform.signing.keys import SigningKeys
@@ -145,6 +151,7 @@ def parts_of(base: Base) -> Parts:
         keep=partial(_keep, base.export),
         failures=base.failures,
     )
+    gateways = Gateways(sealing=base.sealing, allowed=base.settings.allowed_addresses)
     announced = Announced()
     liveness = Liveness(base.worker, name=socket.gethostname(), new_id=uuid4, clock=time.monotonic)
     return Parts(
@@ -153,6 +160,7 @@ def parts_of(base: Base) -> Parts:
             *joining.routes(join),
             *clusters.joined(clusters.Deps(liveness=liveness, announced=announced)),
             *clusters.people(),
+            *proxy.routes(_proxy(base, gateways, assertions, users)),
             *audit.routes(),
             *events.routes(sealing=base.sealing, outbound=base.outbound, random=os.urandom, new_id=uuid4),
         ),
@@ -168,12 +176,26 @@ def parts_of(base: Base) -> Parts:
             Worker(name="readiness", run=base.readiness.watch),
             Worker(name="signing keys", run=lambda: _keep_signing_keys(base, assertions, announced)),
             Worker(name="liveness", run=liveness.run),
+            Worker(name="gateways", run=gateways.run),
             Worker(name="last used", run=used.run),
             Worker(name="last used tokens", run=tokens_used.run),
             Worker(name="audit", run=lambda: _seal(base)),
             Worker(name="deliveries", run=_deliveries(base).run),
         ),
     )
+
+
+def _proxy(base: Base, gateways: Gateways, keys: SigningKeys, authenticate: Authenticator) -> proxy.Deps:
+    limits = Limits()
+    requests = Requests(
+        gateways=gateways,
+        vouching=Vouching(keys, platform=base.settings.url, new_id=uuid4, clock=time.monotonic),
+        authenticate=authenticate,
+        clock=time.monotonic,
+        limits=limits,
+        room=Room(),
+    )
+    return proxy.Deps(requests=requests, setting=Setting(sealing=base.sealing, gateways=gateways), limits=limits)
 
 
 def _verifier(base: Base) -> Verifier:

@@ -180,6 +180,14 @@ def follow(trusted: Jwks, links: tuple[Link, ...], *, platform: str, use: KeyUse
     return Jwks(keys=keys[-KEPT_KEYS:]) if keys != trusted.keys else trusted
 
 
+def server_name(cluster: str) -> str:
+    """The name that the certificate of whoever answers for `cluster` must have, and the Host that it is asked by.
+
+    cluster: its UUID. The name resolves nowhere (`.internal` is reserved for private use); the address is set apart
+    """
+    return f"{cluster}.clusters.bulkhead.internal"
+
+
 def path_hash(target: bytes) -> str:
     """SHA-256 of the request's target as the Data API is sent it, byte for byte: path, and "?" and query if any."""
     return hashlib.sha256(target).hexdigest()

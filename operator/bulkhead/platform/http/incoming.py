@@ -129,6 +129,11 @@ class Incoming:
         while piece := await self._piece_in_time(most):
             yield piece
 
+    async def left(self) -> None:
+        """Return once the client has gone away. For who has read all of the body: whatever comes is dropped."""
+        while (await self.receive())["type"] != "http.disconnect":
+            pass
+
     def _check_length(self, most: int) -> None:
         # Before the first byte: a client that waits for 100 Continue then never sends what would be refused.
         if self.announced > most:
