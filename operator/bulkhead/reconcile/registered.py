@@ -28,6 +28,7 @@ from bulkhead.protocol.problems import Code
 from bulkhead.protocol.proofs import IdentityKind
 from bulkhead.protocol.registration import TenantRef, cluster_id
 from bulkhead.reconcile import key, planes, status
+from bulkhead.reconcile.context import platform_of
 from bulkhead.reconcile.deps import DONE, RETRY, Deps, Outcome
 from bulkhead.reconcile.records import OpenRecord, RecordUnreadable
 from bulkhead.reconcile.report import PLATFORM_CONDITIONS, READY, Verdict, says_of_platform, waiting, with_platform
@@ -63,7 +64,6 @@ Verdicts = dict[ConditionType, Verdict]
 
 log = structlog.get_logger(__name__)
 
-_JOINING = waiting(Reason.REGISTERING, "it joins the platform")
 _PLANE_FIRST = waiting(Reason.REGISTERING, "its DataPlane has not joined the platform yet")
 _NOT_JOINED = Verdict(Status.UNKNOWN, Reason.REGISTERING, "not registered yet")
 
@@ -121,18 +121,14 @@ async def join_plane(
 
     was = deps.beats.plane_member(plane.metadata.name)
     learnt = deps.beats.learnt(uid)
-    held = record.record.registration
+    known = record.record.registration
+    if known is not None and known.trusted:
+        await save(decide.absorb(known, learnt))
+    tools = Tools(platform=platform, perform=deps.mutations.perform, save=save, random=randomness.token_bytes)
     try:
-        if held is not None and (news := decide.absorb(held, learnt) if held.trusted else held) != held:
-            await save(news)
-        if decide.next_step(record.record.registration, aim, learnt) is not None:
-            tools = Tools(platform=platform, perform=deps.mutations.perform, save=save, random=randomness.token_bytes)
-            await join(record.record.registration, aim, learnt, tools)
+        held = await join(record.record.registration, aim, learnt, tools)
     except PlatformError as error:
         return Standing(_failed(error, record.record.registration, plane), retry=True)
-    held = record.record.registration
-    if held is None:
-        raise AssertionError("joined, and nothing is held")
     member = _member(key.data_plane(plane.metadata.name), uid, plane, held)
     deps.beats.enrol(member)
     if was is None or was.registration.identity != held.identity or was.registration.platform != held.platform:
@@ -185,12 +181,9 @@ async def keep(cluster: DataCluster, plane: DataPlane, deps: Deps) -> Outcome:
             await _tell(cluster, {}, "", deps)
         return DONE
     platform, leader = deps.beats.platform(plane.metadata.name), deps.beats.plane_member(plane.metadata.name)
-    if platform is None or leader is None:
-        # Who joined before stays as it was: its plane's own first look after a restart may not be through.
-        if not _joined(deps.view.outline(cluster.metadata.uid)):
-            await _tell(
-                cluster, {ConditionType.REGISTERED: _PLANE_FIRST, ConditionType.CONNECTED: _NOT_JOINED}, "", deps
-            )
+    # A plane that changes its platform has not joined the new one yet, and the old one's key is not for that.
+    if platform is None or leader is None or leader.registration.platform != platform.url:
+        await _tell_without(cluster, plane, deps)
         return DONE
     identity = cluster_id(leader.registration.identity, cluster.metadata.uid)
     if _is_current(cluster, platform, identity, deps):
@@ -207,6 +200,16 @@ async def keep(cluster: DataCluster, plane: DataPlane, deps: Deps) -> Outcome:
         return Outcome(at=deps.clock().timestamp() + BUSY_SECONDS)
     async with deps.joining:
         return await _join(cluster, plane, platform, leader, deps)
+
+
+async def _tell_without(cluster: DataCluster, plane: DataPlane, deps: Deps) -> None:
+    """Of one whose plane can not be asked now. Who had joined this platform is told to be lost once that is so, and not
+    before: after a restart the plane's own first look may not be through."""
+    outline, contact = deps.view.outline(cluster.metadata.uid), deps.beats.contact(cluster.metadata.uid)
+    if outline is None or not outline.identity or outline.platform != platform_of(plane):
+        await _tell(cluster, {ConditionType.REGISTERED: _PLANE_FIRST, ConditionType.CONNECTED: _NOT_JOINED}, "", deps)
+    elif contact is not None:
+        await _tell(cluster, _verdicts(contact), outline.identity, deps)
 
 
 async def _join(cluster: DataCluster, plane: DataPlane, platform: Platform, leader: Member, deps: Deps) -> Outcome:

@@ -252,6 +252,31 @@ async def test_a_plane_that_leaves_its_platform_leaves_no_trace_of_it_in_the_sta
     assert office.beats.member(OTHER_UID) is None
 
 
+async def test_a_plane_that_has_not_joined_another_platform_yet_shows_it_no_key_of_the_old_one(office: Office) -> None:
+    await office.look_until_still()
+    async with ScriptedPlatform.serving() as other:
+        plane = gen.plane(
+            metadata={"uid": UID, "generation": 2, "resource_version": "20"}, platform=endpoint(other.url)
+        )
+        gen.show(office.view, plane)
+        await registered.open_platform(plane, gen.plane_record(uid=UID), {}, office.deps)
+        await office.look()
+        assert other.calls == []
+        assert office.condition(ConditionType.REGISTERED)[:2] == ("False", "Registering")
+        assert office.condition(ConditionType.READY)[0] == "True"
+
+
+async def test_who_has_no_way_to_its_platform_any_more_is_told_to_be_lost(office: Office) -> None:
+    await office.look_until_still()
+    await office.beats.disconnect("default")
+    await office.look()
+    assert office.condition(ConditionType.CONNECTED)[0] == ""
+    office.now += 1000.0
+    await office.look()
+    assert office.condition(ConditionType.CONNECTED)[:2] == ("False", "PlatformUnavailable")
+    assert office.condition(ConditionType.REGISTERED)[0] == "True"
+
+
 # -- deletion ----------------------------------------------------------------------------------------------------------
 async def test_the_notice_of_a_deletion_is_given_once(office: Office) -> None:
     await office.look_until_still()
