@@ -84,6 +84,8 @@ from bulkhead.platform.signing.sealing import Sealing
 from bulkhead.platform.users import sql as users_sql
 from bulkhead.platform.users.api_token import ApiTokens
 from bulkhead.platform.users.authentication import Users
+from bulkhead.platform.users.key_set import KeySets
+from bulkhead.platform.users.login import Logins
 from bulkhead.protocol.assertions import KeyUse
 from bulkhead.telemetry.probes import LoopCanary, Probes
 
@@ -140,7 +142,12 @@ def parts_of(base: Base) -> Parts:
     used, tokens_used = LastUsed(base.worker), LastUsed(base.worker, users_sql.LAST_USED)
     verifier = _verifier(base)
     keys = ServiceKeys(base.api, verifier, used)
-    users = Users(base.api, tokens=ApiTokens(base.api, verifier, tokens_used), keys=keys)
+    users = Users(
+        base.api,
+        tokens=ApiTokens(base.api, verifier, tokens_used),
+        keys=keys,
+        logins=Logins(base.api, KeySets(base.outbound, clock=time.monotonic), clock=time.time),
+    )
     assertions = _signing_keys(base, KeyUse.ASSERTION, ASSERTION_KEY_LIFETIME)
     join = joining.Deps(
         url=base.settings.url,

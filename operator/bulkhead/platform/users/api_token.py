@@ -153,13 +153,13 @@ class ApiTokens:
         if found is None:
             return
         if outcome.fast is not None:
-            await self._write(found, sql.REMEMBER, _fast_values(outcome.fast))
+            await self._write(found, sql.REMEMBER, fast_values(outcome.fast))
         if outcome.hashed is not None:
             await self._write(found, sql.HASH_ANEW, hashed_values(outcome.hashed))
 
     async def _remember_previous(self, found: FoundToken, outcome: Outcome) -> None:
         if outcome.fast is not None:
-            await self._write(found, sql.REMEMBER_PREVIOUS, _fast_values(outcome.fast))
+            await self._write(found, sql.REMEMBER_PREVIOUS, fast_values(outcome.fast))
 
     async def _write(self, found: FoundToken, statement: Any, values: Mapping[str, Any]) -> None:
         async with transaction(self._pool, Scope(organisation=found.organisation_id)) as tx:
@@ -178,7 +178,10 @@ def hashed_values(hashed: Hashed) -> dict[str, Any]:
     }
 
 
-def _fast_values(fast: Fast) -> dict[str, Any]:
+def fast_values(fast: Fast | None) -> dict[str, Any]:
+    """As statements name them; nulls where there is none."""
+    if fast is None:
+        return dict.fromkeys(("fast_value", "fast_pepper", "fast_until"))
     return {"fast_value": fast.value, "fast_pepper": fast.pepper, "fast_until": fast.until}
 
 

@@ -18,7 +18,7 @@ from bulkhead.platform.audit.record import record
 from bulkhead.platform.keys.fast import Fast
 from bulkhead.platform.keys.scrypt import Hashed
 from bulkhead.platform.users import sql
-from bulkhead.platform.users.api_token import hashed_values
+from bulkhead.platform.users.api_token import fast_values, hashed_values
 from bulkhead.protocol.assertions import Ability, Source
 from bulkhead.protocol.credentials import ApiToken
 from bulkhead.protocol.problems import Code, Problem
@@ -212,7 +212,6 @@ class Granting:
 
     async def token(self, organisation: UUID, membership: UUID, new: NewToken) -> int:
         """Keep an API token. Returns when it ends, in Unix seconds."""
-        fast = new.fast
         values = {
             "id": new.token.id,
             "organisation": organisation,
@@ -223,9 +222,7 @@ class Granting:
             "source": new.source.value,
             "seconds": new.seconds,
             "latest": new.latest,
-            "fast_value": fast.value if fast else None,
-            "fast_pepper": fast.pepper if fast else None,
-            "fast_until": fast.until if fast else None,
+            **fast_values(new.fast),
             **hashed_values(new.hashed),
         }
         row = await self._named(sql.MINT, values)
