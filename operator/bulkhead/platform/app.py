@@ -77,10 +77,14 @@ from bulkhead.platform.proxy.gateways import Gateways
 from bulkhead.platform.proxy.requests import Requests, Room
 from bulkhead.platform.proxy.setting import Setting
 from bulkhead.platform.proxy.vouching import Vouching
+from bulkhead.platform.quota.buckets import Buckets
+from bulkhead.platform.quota.callers import Callers, sweep
+from bulkhead.platform.quota.leases import Leases
 from bulkhead.platform.readiness import Readiness
 from bulkhead.platform.settings import Keys, Settings
 from bulkhead.platform.signing.keys import SigningKeys
 from bulkhead.platform.signing.sealing import Sealing
+from bulkhead.platform.users import administration, tokens
 from bulkhead.platform.users import sql as users_sql
 from bulkhead.platform.users.api_token import ApiTokens
 from bulkhead.platform.users.authentication import Users
@@ -149,13 +153,14 @@ def parts_of(base: Base) -> Parts:
         logins=Logins(base.api, KeySets(base.outbound, clock=time.monotonic), clock=time.time),
     )
     assertions = _signing_keys(base, KeyUse.ASSERTION, ASSERTION_KEY_LIFETIME)
+    keep = partial(_keep, base.export)
     join = joining.Deps(
         url=base.settings.url,
         pool=base.api,
         verifier=verifier,
         signing=assertions,
         random=os.urandom,
-        keep=partial(_keep, base.export),
+        keep=keep,
         failures=base.failures,
     )
     gateways = Gateways(sealing=base.sealing, allowed=base.settings.allowed_addresses)
@@ -168,6 +173,8 @@ def parts_of(base: Base) -> Parts:
             *clusters.joined(clusters.Deps(liveness=liveness, announced=announced)),
             *clusters.people(),
             *proxy.routes(_proxy(base, gateways, assertions, users)),
+            *tokens.routes(pool=base.api, verifier=verifier, random=os.urandom, keep=keep),
+            *administration.routes(pool=base.api, outbound=base.outbound, keep=keep),
             *audit.routes(),
             *events.routes(sealing=base.sealing, outbound=base.outbound, random=os.urandom, new_id=uuid4),
         ),
@@ -178,7 +185,7 @@ def parts_of(base: Base) -> Parts:
             PlatformAdmin: users,
             RegistrationToken: RegistrationTokens(base.api),
         },
-        quota=None,
+        quota=Callers(Leases(base.api, clock=time.monotonic), Buckets(clock=time.monotonic)),
         workers=(
             Worker(name="readiness", run=base.readiness.watch),
             Worker(name="signing keys", run=lambda: _keep_signing_keys(base, assertions, announced)),
@@ -186,6 +193,7 @@ def parts_of(base: Base) -> Parts:
             Worker(name="gateways", run=gateways.run),
             Worker(name="last used", run=used.run),
             Worker(name="last used tokens", run=tokens_used.run),
+            Worker(name="quota", run=lambda: sweep(base.worker)),
             Worker(name="audit", run=lambda: _seal(base)),
             Worker(name="deliveries", run=_deliveries(base).run),
         ),
@@ -212,10 +220,20 @@ def _verifier(base: Base) -> Verifier:
     return Verifier(base.settings.pepper, slow, base.failures, random=chance, salt=os.urandom)
 
 
-async def _keep(export: Export | None, what: Revoked, id_: str, *, epoch: int, organisation: str | None = None) -> None:
+async def _keep(
+    export: Export | None,
+    what: Revoked,
+    id_: str,
+    /,
+    *,
+    epoch: int,
+    organisation: str | None = None,
+    subject: str = "",
+    rotation: int = 0,
+) -> None:
     """A revocation, where there is an export to outlive the database in."""
     if export is not None:
-        await export.revocation(what, id_, epoch=epoch, organisation=organisation)
+        await export.revocation(what, id_, epoch=epoch, organisation=organisation, subject=subject, rotation=rotation)
 
 
 def _signing_keys(base: Base, use: KeyUse, lifetime: timedelta) -> SigningKeys:
