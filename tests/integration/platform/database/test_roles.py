@@ -139,6 +139,7 @@ async def test_other_functions_read_the_scope_refuse_or_see_one_row_alone(databa
     assert {name.removeprefix("bulkhead.") for (name,) in found} == SCOPE_FUNCTIONS | {
         "refuse_audit_change()",
         "keep_former_secret()",
+        "keep_former_value()",
     }
 
 
