@@ -97,6 +97,7 @@ async def test_the_data_api_is_given_the_keys_that_vouch_for_the_platform(
 ) -> None:
     async def given() -> bool:
         values = await world.secret("data-api-secrets", f"tenant-{SLUG}")
+        assert "PLATFORM_JWKS" in values, "the Secret is there before the platform has answered"
         trusted = decode(Jwks, values["PLATFORM_JWKS"].encode())
         return trusted.newest.x == platform.signing[-1].public and values["PLATFORM_URL"] == platform.url
 
