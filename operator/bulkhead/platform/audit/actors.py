@@ -12,7 +12,7 @@ PLATFORM = Actor(kind=ActorKind.PLATFORM)
 def actor(caller: Principal, source: str) -> Actor:
     """`caller`, at the address `source`. ValueError for Anonymous, who does nothing that is recorded."""
     match caller:
-        case User():
+        case User() | Admin():
             return Actor(
                 kind=ActorKind.USER,
                 id=caller.subject,
@@ -20,8 +20,6 @@ def actor(caller: Principal, source: str) -> Actor:
                 credential=caller.token_id or "",
                 address=source,
             )
-        case Admin():
-            return Actor(kind=ActorKind.USER, id=caller.subject, issuer=caller.issuer, address=source)
         case Joined():
             return Actor(
                 kind=ActorKind(caller.kind), id=str(caller.identity_id), credential=caller.key_id or "", address=source

@@ -10,6 +10,7 @@ from uuid import UUID
 from psycopg import AsyncConnection
 from psycopg.rows import dict_row
 
+from bulkhead.platform.audit.actors import actor
 from bulkhead.platform.audit.entry import Action, Details, Target, TargetKind
 from bulkhead.platform.audit.export import Revoked
 from bulkhead.platform.audit.record import record
@@ -18,7 +19,6 @@ from bulkhead.platform.database.scope import Scope, transaction
 from bulkhead.platform.events.emit import EventData, EventType, emit
 from bulkhead.platform.http.route import Admin, Call, Joined, User
 from bulkhead.platform.joining import identity, sql
-from bulkhead.platform.joining.acting import actor_of
 from bulkhead.platform.joining.minting import Page
 from bulkhead.protocol.documents import Answer, Request
 from bulkhead.protocol.keys import PublicKey
@@ -91,9 +91,11 @@ class Managing:
         shown = PublicKey(bytes(plane["public_key"])).fingerprint
         if call.body.fingerprint.strip().upper() != shown:
             raise Problem(Code.CONFLICT, "this is not the fingerprint of the plane's key: it may be another plane's")
-        await tx.execute(sql.CONFIRM_PLANE, {"id": call.id("id"), "by": actor_of(call).id or "admin"})
+        await tx.execute(sql.CONFIRM_PLANE, {"id": call.id("id"), "by": actor(call.caller, call.source).id or "admin"})
         target = Target(kind=TargetKind.PLANE, id=str(call.id("id")), name=plane["name"])
-        await record(tx, None, actor_of(call), Action.PLANE_CONFIRMED, target, Details(fingerprint=shown))
+        await record(
+            tx, None, actor(call.caller, call.source), Action.PLANE_CONFIRMED, target, Details(fingerprint=shown)
+        )
 
     async def revoke_plane(self, call: Call[Admin, None]) -> None:
         """End a plane's identity for good; its clusters' keys open nothing from then on either."""
@@ -101,7 +103,7 @@ class Managing:
         plane = await _one(tx, sql.LOCK_PLANE, call.id("id"))
         await tx.execute(sql.REVOKE_PLANE, (call.id("id"),))
         target = Target(kind=TargetKind.PLANE, id=str(call.id("id")), name=plane["name"])
-        await record(tx, None, actor_of(call), Action.IDENTITY_REVOKED, target)
+        await record(tx, None, actor(call.caller, call.source), Action.IDENTITY_REVOKED, target)
         await self.keep(Revoked.PLANE_IDENTITY, str(call.id("id")), epoch=plane["platform_epoch"])
 
     async def revoke_plane_keys(self, call: Call[Admin, None]) -> None:
@@ -119,7 +121,7 @@ class Managing:
         await tx.execute(sql.REVOKE_CLUSTER, (call.id("id"),))
         target = Target(kind=TargetKind.CLUSTER, id=str(call.id("id")), name=cluster["name"])
         organisation = call.caller.organisation_id
-        await record(tx, organisation, actor_of(call), Action.IDENTITY_REVOKED, target)
+        await record(tx, organisation, actor(call.caller, call.source), Action.IDENTITY_REVOKED, target)
         await emit(tx, organisation, EventType.IDENTITY_REVOKED, EventData(cluster=str(call.id("id"))))
         await self.keep(Revoked.CLUSTER_IDENTITY, str(call.id("id")), epoch=cluster["platform_epoch"])
 
@@ -136,7 +138,7 @@ class Managing:
         row = await (await tx.execute(sql.DELETE_CLUSTER, (id_,))).fetchone()
         if row is not None and organisation is not None:
             target = Target(kind=TargetKind.CLUSTER, id=str(id_), name=row[0])
-            await record(tx, organisation, actor_of(call), Action.CLUSTER_DELETED, target)
+            await record(tx, organisation, actor(call.caller, call.source), Action.CLUSTER_DELETED, target)
             await emit(tx, organisation, EventType.CLUSTER_DELETED, EventData(cluster=str(id_), name=row[0]))
             await self.keep(Revoked.CLUSTER, str(id_), epoch=call.caller.found.platform_epoch)
         return Deleted(identity=str(id_), server_time=await identity.server_time(tx))
@@ -145,7 +147,7 @@ class Managing:
         rows = await (await tx.execute(sql.REVOKE_KEYS, (call.id("id"),))).fetchall()
         for (key,) in rows:
             target = Target(kind=TargetKind.SERVICE_KEY, id=key)
-            await record(tx, organisation, actor_of(call), Action.SERVICE_KEY_REVOKED, target)
+            await record(tx, organisation, actor(call.caller, call.source), Action.SERVICE_KEY_REVOKED, target)
             await self.keep(Revoked.SERVICE_KEY, key, epoch=epoch)
 
 

@@ -15,11 +15,11 @@ from msgspec import Meta
 from psycopg import AsyncConnection
 from psycopg.rows import class_row, dict_row
 
+from bulkhead.platform.audit.actors import actor
 from bulkhead.platform.audit.entry import Action, Actor, Details, Target, TargetKind
 from bulkhead.platform.audit.record import record
 from bulkhead.platform.http.route import Admin, Call, Joined, User
 from bulkhead.platform.joining import sql
-from bulkhead.platform.joining.acting import actor_of, organisation_of
 from bulkhead.platform.joining.organisation import Mapping, Tenancy, whose
 from bulkhead.protocol import credentials
 from bulkhead.protocol.documents import Answer, Closed
@@ -104,7 +104,7 @@ class Minting:
             call.body,
             credentials.RegistrationToken.generate(self.random),
             organisation=organisation,
-            actor=actor_of(call),
+            actor=actor(call.caller, call.source),
             minted_by=_minter(call),
             by_plane=isinstance(call.caller, Joined),
         )
@@ -121,8 +121,8 @@ class Minting:
             raise Problem(Code.NOT_FOUND, "no such token waits: it was used or revoked, or there is none")
         await record(
             tx,
-            row[0] or organisation_of(call.caller),
-            actor_of(call),
+            row[0],
+            actor(call.caller, call.source),
             Action.REGISTRATION_TOKEN_REVOKED,
             Target(kind=TargetKind.REGISTRATION_TOKEN, id=str(call.id("id"))),
         )
@@ -232,5 +232,5 @@ def _within(seconds: int, most: int) -> None:
 
 
 def _minter(call: Call[Any, Any]) -> str:
-    actor = actor_of(call)
-    return f"{actor.kind} {actor.id}" if isinstance(call.caller, Joined) else f"{actor.issuer} {actor.id}"
+    who = actor(call.caller, call.source)
+    return f"{who.kind} {who.id}" if isinstance(call.caller, Joined) else f"{who.issuer} {who.id}"
