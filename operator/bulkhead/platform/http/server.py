@@ -14,7 +14,7 @@ import resource
 import socket
 import ssl
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -24,6 +24,8 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from bulkhead.platform.http import answers
+from bulkhead.platform.http.limits import network_of
+from bulkhead.platform.http.source import source_of
 from bulkhead.protocol.problems import Code, Problem
 
 BACKLOG = 2048
@@ -40,7 +42,8 @@ class Bounds:
     """What one connection, and all of them together, may take.
 
     head_bytes: of request line and headers; target_bytes: of the request's target; headers: their number
-    head_seconds: from the first byte of a head to its last, and from the opening of a connection to its first head
+    head_seconds: from the first byte of a head to its last, from the opening of a connection to its first head, and for
+        the handshake of TLS before that
     idle_seconds: between two requests of a connection; above a client's period, so that it needs no new handshake
     write_seconds: for the last of an answer to leave before the connection is cut
     requests: of one connection, so that a balancer's spread follows when replicas are added
@@ -78,6 +81,12 @@ class Connection:
         self._transport.abort()
 
 
+def peer_of(client: tuple[str, int] | None) -> str:
+    """What counts as one peer; empty: it has no address. Whoever has a network of IPv6 has more addresses in it than
+    there are connections."""
+    return network_of(source_of(client[0], None, ())) if client else ""
+
+
 class BoundedProtocol(HttpToolsProtocol):
     """One connection."""
 
@@ -100,7 +109,7 @@ class BoundedProtocol(HttpToolsProtocol):
     # -- connection ----------------------------------------------------------------------------------------------------
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._peer = self.client[0] if self.client else ""
+        self._peer = peer_of(self.client)
         self._peers[self._peer] = self._peers.get(self._peer, 0) + 1
         self._connection = Connection(transport, self.flow, self.loop.create_future())
         if len(self.connections) > self._bounds.connections or self._crowded():
@@ -278,7 +287,7 @@ class Server:
             timeout_graceful_shutdown=cast("int", drain_seconds),
             ssl_context_factory=None if tls is None else lambda *_: tls,
         )
-        self._server = _Unsignalled(config)
+        self._server = _Unsignalled(config, handshake_seconds=bounds.head_seconds)
 
     async def run(self) -> None:
         """Serve; ends once `stop` was called and requests have ended."""
@@ -295,7 +304,36 @@ class Server:
 
 
 class _Unsignalled(uvicorn.Server):
-    """Leaves signals to the process, which has more to end than its server."""
+    """Leaves signals to the process, which has more to end than its server, and bounds the handshake of TLS.
+
+    handshake_seconds: uvicorn leaves them to asyncio, where they are 60
+    """
+
+    def __init__(self, config: uvicorn.Config, *, handshake_seconds: float) -> None:
+        super().__init__(config)
+        self._handshake_seconds = handshake_seconds
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen on these sockets."""
+        config, loop = self.config, asyncio.get_running_loop()
+        # Of uvicorn's own, which typing knows as any protocol.
+        protocol = functools.partial(
+            cast("Callable[..., asyncio.Protocol]", config.http_protocol_class),
+            config=config,
+            server_state=self.server_state,
+            app_state=self.lifespan.state,
+        )
+        self.servers = [
+            await loop.create_server(
+                protocol,
+                sock=each,
+                backlog=config.backlog,
+                ssl=config.ssl,
+                ssl_handshake_timeout=self._handshake_seconds if config.ssl else None,
+            )
+            for each in sockets or ()
+        ]
+        self.started = True
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

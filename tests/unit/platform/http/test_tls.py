@@ -9,7 +9,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from starlette.types import Receive, Scope, Send
 
+from bulkhead.platform.http.server import Bounds, Server, listen
 from bulkhead.platform.http.tls import Tls
 from hack.plane.certificates import Authority
 
@@ -64,3 +66,21 @@ async def test_files_that_are_gone_for_a_moment_change_nothing(tmp_path: Path) -
 def test_files_that_are_not_usable_at_the_start_are_an_error(tmp_path: Path) -> None:
     with pytest.raises(OSError, match=r"."):
         Tls(tmp_path / "none.crt", tmp_path / "none.key")
+
+
+async def test_a_handshake_that_does_not_go_on_is_ended_in_time(tmp_path: Path) -> None:
+    async def app(_scope: Scope, _receive: Receive, _send: Send) -> None:
+        raise AssertionError("nobody asked anything")
+
+    tls = Tls(*write(tmp_path, "platform", stamp=1))
+    listener = listen("127.0.0.1", 0)
+    server = Server(app, listener, bounds=Bounds(head_seconds=0.2), tls=tls.context)
+    running = asyncio.create_task(server.run())
+    try:
+        reader, writer = await asyncio.open_connection(*listener.getsockname())
+        async with asyncio.timeout(5.0):
+            assert await reader.read() == b""
+        writer.close()
+    finally:
+        server.stop()
+        await running
