@@ -39,23 +39,37 @@ UserCall = Call[User, None]
 
 @dataclass(slots=True)
 class Room:
-    """How many requests run at once, in this process: one slow cluster must not take the places of all others."""
+    """How many requests run at once, in this process: one slow cluster must not take the places of all others, and
+    neither must all those of one organisation."""
 
     most: int = 1000
+    most_of_organisation: int = 250
     most_of_one: int = 100
-    _running: Counter[UUID] = field(default_factory=Counter)
+    _running: Counter[UUID | tuple[UUID, UUID]] = field(default_factory=Counter)
+    _all: int = 0
 
-    def enter(self, cluster: UUID) -> None:
-        """Take a place. Problem where there is none."""
-        if self._running[cluster] >= self.most_of_one or self._running.total() >= self.most:
+    def enter(self, cluster: UUID, organisation: UUID) -> None:
+        """Take a place. Problem where there is none.
+
+        A cluster's are told apart by who asks: that it is another organisation's is found out only afterwards.
+        """
+        full = (
+            self._all >= self.most
+            or self._running[organisation] >= self.most_of_organisation
+            or self._running[organisation, cluster] >= self.most_of_one
+        )
+        if full:
             raise Problem(Code.RATE_LIMITED, "too many requests run at once", retry_after=RETRY_SECONDS)
-        self._running[cluster] += 1
+        self._all += 1
+        self._running.update((organisation, (organisation, cluster)))
 
-    def leave(self, cluster: UUID) -> None:
+    def leave(self, cluster: UUID, organisation: UUID) -> None:
         """Give a place back."""
-        self._running[cluster] -= 1
-        if not self._running[cluster]:
-            del self._running[cluster]
+        self._all -= 1
+        for place in (organisation, (organisation, cluster)):
+            self._running[place] -= 1
+            if not self._running[place]:
+                del self._running[place]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,16 +108,16 @@ class Requests:
 
     async def __call__(self, caller: UserWith, call: UserCall) -> Response:
         """Pass one request on, for a row whose caller is `caller`."""
-        started, cluster = self._clock(), call.id("id")
+        started, cluster, organisation = self._clock(), call.id("id"), call.caller.organisation_id
         try:
-            self._room.enter(cluster)
+            self._room.enter(cluster, organisation)
         except Problem as problem:
             raise _recorded(call, problem) from None
         try:
             sent, passed = paths.target(call.path["path"], call.request.query), headers.passed(call.request)
             admitted = await self._admit(call, sent)
         except BaseException as error:
-            self._room.leave(cluster)
+            self._room.leave(cluster, organisation)
             if isinstance(error, Problem):
                 raise _recorded(call, error) from None
             raise
@@ -112,7 +126,7 @@ class Requests:
             await self._look(caller, call, admitted.target)
 
         async def ended(outcome: Outcome) -> None:
-            self._room.leave(cluster)
+            self._room.leave(cluster, organisation)
             await _record_outcome(call, outcome, milliseconds=round((self._clock() - started) * 1000))
 
         passage = Passage(call.request, admitted.gateway, limits=self._limits, look=look, ended=ended)
