@@ -18,8 +18,10 @@ import re
 import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -35,6 +37,8 @@ Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
 MOST_URL = 2048
 MOST_HEAD_LINE = 8190
 CONNECT_SECONDS = 5.0
+RESOLVING = 32
+"""Names that are looked up at once."""
 
 _GLOBAL_V6 = ipaddress.IPv6Network("2000::/3")
 _EMBEDDING = (ipaddress.IPv6Network("64:ff9b::/96"),)
@@ -115,16 +119,25 @@ class Answer:
     body: bytes
 
 
-async def system_resolve(host: str, port: int) -> Sequence[str]:
-    """As the operating system resolves names."""
-    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return [str(each[4][0]) for each in found]
+class OwnThreads:
+    """As the operating system resolves names, in threads of its own: a name server that does not answer holds a thread
+    for as long as the system asks it, which no deadline ends. Those of everybody else are not among them."""
+
+    def __init__(self, threads: int = RESOLVING) -> None:
+        self._executor = ThreadPoolExecutor(threads, thread_name_prefix="resolve")
+
+    async def __call__(self, host: str, port: int) -> Sequence[str]:
+        """Addresses of `host`. Raises OSError."""
+        ask = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
+        found = await asyncio.get_running_loop().run_in_executor(self._executor, ask)
+        return [str(each[4][0]) for each in found]
 
 
 class Outbound:
     """Requests to addresses that others name.
 
     allowed: networks that are permitted although they are not of the internet at large
+    resolve: None: as the operating system does
     trust: None: the certificates that the operating system trusts
     """
 
@@ -132,11 +145,11 @@ class Outbound:
         self,
         *,
         allowed: Sequence[Network] = (),
-        resolve: Resolve = system_resolve,
+        resolve: Resolve | None = None,
         trust: ssl.SSLContext | None = None,
     ) -> None:
         self._allowed = tuple(allowed)
-        self._resolve = resolve
+        self._resolve = resolve or OwnThreads()
         self._trust = trust or ssl.create_default_context()
 
     def checked(self, text: str) -> str:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -228,3 +230,17 @@ async def test_whoever_says_nothing_or_nonsense_did_not_answer(answer: bytes) ->
 async def test_nobody_there_is_told_without_a_word_of_the_other_side() -> None:
     with pytest.raises(Unreachable, match=r"^ClientConnectorError$"):
         await Outbound(allowed=LOOPBACK).post("http://127.0.0.1:1/", b"{}", {}, seconds=5)
+
+
+async def test_threads_that_everybody_shares_are_not_what_names_are_looked_up_in() -> None:
+    """Whoever names hosts of a server that does not answer would hold them all."""
+    held = threading.Event()
+    loop = asyncio.get_running_loop()
+    loop.set_default_executor(ThreadPoolExecutor(1))
+    waiting = loop.run_in_executor(None, held.wait)
+    try:
+        with pytest.raises(Refused):
+            await Outbound().get("https://localhost/", {}, most_bytes=1, seconds=2.0)
+    finally:
+        held.set()
+        await waiting

@@ -19,7 +19,7 @@ import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
-from bulkhead.platform.outbound import Network, Refused, Resolve, permitted, system_resolve
+from bulkhead.platform.outbound import Network, OwnThreads, Refused, Resolve, permitted
 from bulkhead.platform.proxy import target as targets
 from bulkhead.platform.proxy.target import Address, Target
 from bulkhead.platform.signing.sealing import Sealing
@@ -56,10 +56,10 @@ class Gateways:
     allowed: networks that are connected to although they are neither private nor of the internet at large
     """
 
-    def __init__(self, *, sealing: Sealing, allowed: Sequence[Network] = (), resolve: Resolve = system_resolve) -> None:
+    def __init__(self, *, sealing: Sealing, allowed: Sequence[Network] = (), resolve: Resolve | None = None) -> None:
         self._sealing = sealing
         self._allowed = (*allowed, *PRIVATE)
-        self._resolve = resolve
+        self._resolve = resolve or OwnThreads()
         self._open: dict[UUID, Gateway] = {}
         self._retired: list[Gateway] = []
 
