@@ -35,6 +35,7 @@ Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
 """Addresses of a host name. Raises OSError where it has none."""
 
 MOST_URL = 2048
+MOST_HOST = 253
 MOST_HEAD_LINE = 8190
 CONNECT_SECONDS = 5.0
 RESOLVING = 32
@@ -96,14 +97,17 @@ def url(text: str, allowed: Sequence[Network] = ()) -> str:
     try:
         parts = urlsplit(text)
         host, port = parts.hostname or "", parts.port
+        asked = URL(text, encoded=True).raw_host or ""
     except ValueError:
         raise Refused("this is no URL") from None
-    if len(text) > MOST_URL or not _URL.fullmatch(text) or not host or port == 0:
+    if len(text) > MOST_URL or not _URL.fullmatch(text) or not 1 <= len(host) <= MOST_HOST or port == 0:
         raise Refused("this is no URL")
     if parts.scheme != "https" and not (parts.scheme == "http" and allowed):
         raise Refused("the URL has to begin with https://")
     if parts.username is not None or parts.password is not None or parts.fragment:
         raise Refused("the URL must have no user, password or fragment")
+    if asked.lower() != host:
+        raise Refused("the URL names a host that two readers could take for two")
     literal = _literal(host)
     if literal is not None and not permitted(literal, allowed, public=parts.scheme == "https"):
         raise Refused("the platform does not connect to this address")

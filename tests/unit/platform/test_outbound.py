@@ -244,3 +244,23 @@ async def test_threads_that_everybody_shares_are_not_what_names_are_looked_up_in
     finally:
         held.set()
         await waiting
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "https://hook.example\\@127.0.0.1/",
+        "https://hook\\.example/",
+        "https://[::1%25lo]/",
+        f"https://{'a' * 254}/",
+    ],
+)
+def test_a_host_that_could_not_be_asked_is_refused_before_anybody_asks_it(text: str) -> None:
+    """One that is taken and then is a fault to whoever sends would end all sending."""
+    with pytest.raises(Refused):
+        url(text, LOOPBACK)
+
+
+@pytest.mark.parametrize("host", ["Hook.Example", "xn--bcher-kva.example", "93.184.216.34", "[2600::1]"])
+def test_a_host_that_all_readers_take_for_the_same_is_let_through(host: str) -> None:
+    assert url(f"https://{host}:8443/hook", LOOPBACK)

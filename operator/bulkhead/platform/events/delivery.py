@@ -143,6 +143,8 @@ class Deliveries:
             await self._carry(taken)
         except psycopg.Error as error:
             log.warning("events_delayed", error=type(error).__name__)
+        except Exception as error:  # noqa: BLE001 - what one delivery meets must not end those of all
+            log.critical("delivery_broke", webhook=str(taken.webhook), error=type(error).__name__)
         finally:
             hands.release()
 
