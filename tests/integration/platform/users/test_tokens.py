@@ -9,6 +9,7 @@ import pytest
 
 from tests.integration.platform.server import Database, rows
 from tests.integration.platform.users.people import AUDIT, CLUSTER_TOKENS, Answered, World, ask, id_of, replica
+from tests.world import eventually
 
 TOKENS = "/v1/tokens"
 ALL = ("AUDIT_READ", "CLUSTER_READ", "TOKEN_ADMIN")
@@ -91,6 +92,22 @@ async def test_with_a_token_all_that_it_minted_is_revoked_to_the_last(world: Wor
             assert (await ask(other, token, AUDIT)).status == 200
     told = await rows(world.session, "SELECT data->>'token' FROM events WHERE type = 'api_token.revoked'")
     assert {id_of(token) for token in line} <= {token for (token,) in told}
+
+
+async def test_what_is_being_minted_while_its_minter_is_revoked_is_revoked_too(
+    world: World, database: Database
+) -> None:
+    who, _ = await world.member(*ALL)
+    owner, minter, child = [(await world.granted("token", who, "--name", "laptop")).token for _ in range(3)]
+    async with database.superuser() as minting:
+        await minting.execute("BEGIN")
+        await minting.execute("SELECT FROM api_tokens WHERE id = %s FOR SHARE", (id_of(minter),))
+        await minting.execute("UPDATE api_tokens SET minted_by_token = %s WHERE id = %s", (id_of(minter), id_of(child)))
+        revoking = asyncio.create_task(world.ask(owner, f"{TOKENS}/{id_of(minter)}", "DELETE"))
+        await eventually(lambda: world.value("SELECT count(*) FROM pg_locks WHERE NOT granted"))
+        await minting.execute("COMMIT")
+        assert (await revoking).status == 204
+    assert await world.value("SELECT revoked_at IS NOT NULL FROM api_tokens WHERE id = %s", id_of(child))
 
 
 async def test_to_revoke_twice_is_as_to_revoke_once(world: World) -> None:
