@@ -282,7 +282,7 @@ class _Administration:
         return made if given.changed else Response.json(made)
 
     async def list_organisations(self, call: Call[Admin, None]) -> OrganisationPage:
-        rows, following = await _page(call, sql.LIST_ORGANISATIONS, Organisation, {})
+        rows, following = await _page(call, await call.tx(), sql.LIST_ORGANISATIONS, Organisation)
         return OrganisationPage(organisations=rows, next=following)
 
     # -- planes and tenants --------------------------------------------------------------------------------------------
@@ -304,12 +304,9 @@ class _Administration:
         await self.keep(Revoked.PLANE_GRANT, str(plane), epoch=await _epoch(tx), organisation=str(organisation))
 
     async def tenants(self, call: Call[Admin, None]) -> TenantPage:
-        query: TenantPageQuery = call.query
         tx = await call.tx()
-        values = {"plane": call.id("plane"), "after": query.after, "limit": query.limit + 1}
-        rows = await _rows(tx, sql.LIST_MAPPINGS, MappedTenant, values)
-        shown = rows[: query.limit]
-        return TenantPage(tenants=shown, next=shown[-1].tenant if len(rows) > query.limit else None)
+        rows, following = await _page(call, tx, sql.LIST_MAPPINGS, MappedTenant, plane=call.id("plane"))
+        return TenantPage(tenants=rows, next=following)
 
     async def map_tenant(self, call: Call[Admin, Mapping]) -> None:
         tx = await call.tx()
@@ -326,7 +323,7 @@ class _Administration:
 
     # -- issuers -------------------------------------------------------------------------------------------------------
     async def issuers(self, call: Call[Admin, None]) -> IssuerPage:
-        rows, following = await _page(call, sql.LIST_ISSUERS, Issuer, {"id": None})
+        rows, following = await _page(call, await call.tx(), sql.LIST_ISSUERS, Issuer, id=None)
         return IssuerPage(issuers=rows, next=following)
 
     async def put_issuer(self, call: Call[Admin, IssuerRequest]) -> Issuer:
@@ -335,13 +332,16 @@ class _Administration:
             self.outbound.checked(asked.url)
         except Refused as refused:
             raise Problem(Code.ADDRESS_REFUSED, str(refused)) from None
-        tx = await call.tx()
-        granting = _granting(call, tx)
-        given = await granting.issuer(asked.url, asked.audiences, asked.algorithms)
-        for organisation in map(UUID, asked.organisations):
-            await _need_organisation(tx, organisation)
-            await granting.speaks_for(given.id, organisation, asked.url)
-        (put,) = await _rows(tx, sql.LIST_ISSUERS, Issuer, {"id": given.id, "after": None, "limit": 1})
+        organisations = [UUID(each) for each in asked.organisations]
+        async with call.transaction() as tx:
+            for organisation in organisations:
+                await _need_organisation(tx, organisation)
+            given = await _granting(call, tx).issuer(asked.url, asked.audiences, asked.algorithms)
+        for organisation in organisations:
+            async with self._within(organisation) as tx:
+                await _granting(call, tx).speaks_for(given.id, organisation, asked.url)
+        values = {"id": given.id, "after": None, "limit": 1}
+        (put,) = await _rows(await call.tx(), sql.LIST_ISSUERS, Issuer, values)
         return put
 
     async def disable_issuer(self, call: Call[Admin, None]) -> None:
@@ -351,20 +351,22 @@ class _Administration:
             raise Problem(Code.NOT_FOUND)
         target = Target(kind=TargetKind.ISSUER, id=str(issuer), name=row[0])
         await _record(call, tx, None, Action.ISSUER_DISABLED, target)
-        await self.keep(Revoked.ISSUER, str(issuer), epoch=await _epoch(tx))
+        epoch = await _epoch(tx)
+        # Whoever believes it again says anew for whom.
+        for (organisation,) in await (await tx.execute(sql.END_BINDINGS, (issuer,))).fetchall():
+            await self.keep(Revoked.ISSUER_ORGANISATION, str(issuer), epoch=epoch, organisation=organisation)
+        await self.keep(Revoked.ISSUER, str(issuer), epoch=epoch)
 
     # -- members -------------------------------------------------------------------------------------------------------
     async def members(self, call: Call[Admin, None]) -> MemberPage:
-        query: Page = call.query
-        async with self._within(call) as tx:
-            values = {"organisation": call.id("organisation"), "id": None, "after": query.after}
-            rows = await _rows(tx, sql.LIST_MEMBERS, Member, {**values, "limit": query.limit + 1})
-        shown = rows[: query.limit]
-        return MemberPage(members=shown, next=shown[-1].id if len(rows) > query.limit else None)
+        organisation = call.id("organisation")
+        async with self._within(organisation) as tx:
+            rows, following = await _page(call, tx, sql.LIST_MEMBERS, Member, organisation=organisation, id=None)
+        return MemberPage(members=rows, next=following)
 
     async def put_member(self, call: Call[Admin, MemberRequest]) -> Member:
         asked, organisation = call.body, call.id("organisation")
-        async with self._within(call) as tx:
+        async with self._within(organisation) as tx:
             await _need_organisation(tx, organisation)
             granting = _granting(call, tx)
             issuer = await granting.issuer_named(asked.issuer)
@@ -375,7 +377,7 @@ class _Administration:
 
     async def end_member(self, call: Call[Admin, None]) -> None:
         organisation, member = call.id("organisation"), call.id("id")
-        async with self._within(call) as tx:
+        async with self._within(organisation) as tx:
             row = await _one(tx, sql.END_MEMBER, member, organisation)
             if row is None:
                 raise Problem(Code.NOT_FOUND)
@@ -383,9 +385,9 @@ class _Administration:
             await _record(call, tx, organisation, Action.MEMBER_ENDED, target)
             await self.keep(Revoked.MEMBERSHIP, str(member), epoch=await _epoch(tx))
 
-    def _within(self, call: Call[Admin, Any]) -> AbstractAsyncContextManager[Tx]:
+    def _within(self, organisation: UUID) -> AbstractAsyncContextManager[Tx]:
         """Members are rows of their organisation alone: a transaction that sees them, beside what admins see."""
-        return transaction(self.pool, Scope(organisation=call.id("organisation"), platform_admin=True))
+        return transaction(self.pool, Scope(organisation=organisation, platform_admin=True))
 
 
 def _granting(call: Call[Admin, Any], tx: Tx) -> Granting:
@@ -414,14 +416,13 @@ def _frozen(value: Any) -> Any:
 
 
 async def _page(
-    call: Call[Admin, None], statement: Any, kind: type[T], values: dict[str, Any]
+    call: Call[Admin, None], tx: Tx, statement: Any, kind: type[T], **values: Any
 ) -> tuple[tuple[T, ...], str | None]:
-    query: Page = call.query
-    tx = await call.tx()
+    """The rows after the one that the query names by its first field, and what names the next page; None: the last."""
+    query: Page | TenantPageQuery = call.query
     rows = await _rows(tx, statement, kind, {**values, "after": query.after, "limit": query.limit + 1})
     shown = rows[: query.limit]
-    last: Any = shown[-1] if len(rows) > query.limit else None
-    return shown, last.id if last else None
+    return shown, getattr(shown[-1], kind.__struct_fields__[0]) if len(rows) > query.limit else None
 
 
 async def _record(

@@ -147,9 +147,13 @@ class Granting:
         return (await self.issuer(LOCAL_ISSUER, ["bulkhead"], ["EdDSA"])).id
 
     async def speaks_for(self, issuer: UUID, organisation: UUID, url: str) -> Given:
-        """Let an issuer name members of an organisation."""
-        if await self._row(sql.BIND_ISSUER, issuer, organisation) is None:
+        """Let an issuer name members of an organisation. Those of a binding that had ended stay ended; `tx` has to see
+        the organisation's rows."""
+        if await self._row(sql.SPEAKS_FOR, issuer, organisation) is not None:
             return Given(issuer, changed=False)
+        for member, subject in await (await self.tx.execute(sql.END_MEMBERS, (issuer, organisation))).fetchall():
+            await self._record(organisation, Action.MEMBER_ENDED, _target(TargetKind.MEMBER, member, subject))
+        await self.tx.execute(sql.BIND_ISSUER, (issuer, organisation))
         await self._record(organisation, Action.ISSUER_CHANGED, _target(TargetKind.ISSUER, issuer, url))
         return Given(issuer, changed=True)
 

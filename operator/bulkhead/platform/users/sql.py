@@ -69,6 +69,11 @@ ADD_ISSUER: Final = """
 CHANGE_ISSUER: Final = """
     UPDATE issuers SET audiences = %s, algorithms = %s, disabled_at = NULL WHERE id = %s
 """
+# Members of a binding that had ended are no more: whoever of them is to come back is named anew.
+END_MEMBERS: Final = """
+    UPDATE memberships SET ended_at = now() WHERE issuer_id = %s AND organisation_id = %s AND ended_at IS NULL
+    RETURNING id, subject
+"""
 BIND_ISSUER: Final = """
     INSERT INTO issuer_organisations (issuer_id, organisation_id) VALUES (%s, %s)
     ON CONFLICT (issuer_id, organisation_id)
@@ -191,6 +196,10 @@ LIST_ISSUERS: Final = """
     ORDER BY i.id LIMIT %(limit)s
 """
 DISABLE_ISSUER: Final = "UPDATE issuers SET disabled_at = now() WHERE id = %s AND disabled_at IS NULL RETURNING url"
+END_BINDINGS: Final = """
+    UPDATE issuer_organisations SET ended_at = now() WHERE issuer_id = %s AND ended_at IS NULL
+    RETURNING organisation_id::text
+"""
 LIST_MEMBERS: Final = """
     SELECT m.id::text, i.url AS issuer, m.subject, m.name, m.abilities, m.created_by,
            extract(epoch FROM m.created_at)::bigint AS created_at

@@ -207,3 +207,32 @@ async def test_no_member_whatever_they_may_administers_anything(world: World) ->
     )
     for path in ("/v1/organisations", "/v1/issuers", f"/v1/grants/{UUID(int=1)}"):
         assert (await world.ask(token, path)).code == "ability_missing"
+
+
+async def test_a_provider_that_is_believed_again_brings_back_nobody(world: World, admin: str, exported: Path) -> None:
+    mine, others = await organisation(world, admin), await organisation(world, admin)
+    url = f"https://{uuid4()}.example.com"
+    body = {"url": url, "audiences": ["bulkhead"], "organisations": [mine, others]}
+    issuer = (await world.ask(admin, "/v1/issuers", "PUT", body)).body["id"]
+    for where, who in ((mine, "ada"), (others, "bob")):
+        assert (await put_member(world, admin, where, issuer=url, subject=who)).status == 200
+    assert (await world.ask(admin, f"/v1/issuers/{issuer}", "DELETE")).status == 204
+    assert issuer in kept(exported, Revoked.ISSUER_ORGANISATION)
+
+    again = await world.ask(admin, "/v1/issuers", "PUT", {**body, "organisations": [mine]})
+    assert (again.body["id"], again.body["organisations"]) == (issuer, [mine])
+    assert (await world.ask(admin, f"/v1/organisations/{mine}/members")).body["members"] == []
+    assert (await put_member(world, admin, others, issuer=url, subject="bob")).code == "conflict"
+    assert (await put_member(world, admin, mine, issuer=url, subject="ada")).status == 200
+    living = "SELECT count(*) FROM memberships WHERE issuer_id = %s AND organisation_id = %s AND ended_at IS NULL"
+    assert await world.value(living, issuer, mine) == 1
+
+
+async def test_to_name_an_organisation_of_a_provider_again_ends_no_membership(world: World, admin: str) -> None:
+    where, url = await organisation(world, admin), f"https://{uuid4()}.example.com"
+    body = {"url": url, "audiences": ["bulkhead"], "organisations": [where]}
+    await world.ask(admin, "/v1/issuers", "PUT", body)
+    assert (await put_member(world, admin, where, issuer=url, subject="ada")).status == 200
+    await world.ask(admin, "/v1/issuers", "PUT", {**body, "audiences": ["other"]})
+    members = (await world.ask(admin, f"/v1/organisations/{where}/members")).body["members"]
+    assert [each["subject"] for each in members] == ["ada"]
