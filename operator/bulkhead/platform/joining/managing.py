@@ -108,10 +108,10 @@ class Managing:
 
     async def revoke_plane_keys(self, call: Call[Admin, None]) -> None:
         """End all service keys of a plane; it re-joins with its bound key."""
-        tx = await call.tx()
-        plane = await _one(tx, sql.LOCK_PLANE, call.id("id"))
-        async with transaction(self.pool, Scope(plane=call.id("id"))) as own:
-            await self._end_keys(own, call, None, plane["platform_epoch"])
+        # Keys are rows of the plane alone: one transaction that sees them, beside what admins see.
+        async with transaction(self.pool, Scope(plane=call.id("id"), platform_admin=True)) as tx:
+            plane = await _one(tx, sql.LOCK_PLANE, call.id("id"))
+            await self._end_keys(tx, call, None, plane["platform_epoch"])
 
     # -- clusters --------------------------------------------------------------------------------------------------
     async def revoke_cluster(self, call: Call[User, None]) -> None:

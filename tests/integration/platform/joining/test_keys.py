@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+from uuid import UUID
 
+from bulkhead.platform.database.pools import Bounds
 from bulkhead.protocol import credentials
 from tests.integration.platform.joining.platform import Joiner, World, ask, replica, works
 from tests.integration.platform.server import Database, one
@@ -31,6 +33,18 @@ async def test_a_revoked_key_is_refused_at_the_next_call_on_each_replica(world: 
     assert (await ask(world.first, "DELETE", f"/v1/data-planes/{plane.identity}/keys", bearer="admin")).status == 204
     assert (await works(world.first, plane)).code == "key_revoked"
     assert (await works(world.second, plane)).code == "key_revoked"
+
+
+async def test_a_pool_of_one_connection_is_enough_to_end_the_keys_of_a_plane(database: Database, world: World) -> None:
+    plane = await world.joined_plane(world.organisation)
+    async with (
+        database.pool("api", Bounds(fewest=1, most=1, wait_seconds=1.0)) as api,
+        database.pool("worker") as worker,
+        replica(api, worker) as service,
+    ):
+        assert (await ask(service, "DELETE", f"/v1/data-planes/{plane.identity}/keys", bearer="admin")).status == 204
+        assert (await ask(service, "DELETE", f"/v1/data-planes/{UUID(int=7)}/keys", bearer="admin")).status == 404
+        assert (await works(service, plane)).code == "key_revoked"
 
 
 async def test_the_end_of_a_plane_ends_the_keys_of_its_clusters(world: World) -> None:
