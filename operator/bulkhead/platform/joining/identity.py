@@ -9,10 +9,10 @@ from psycopg import AsyncConnection
 from psycopg.rows import class_row
 
 from bulkhead.platform.joining import sql
-from bulkhead.platform.keys import standing
+from bulkhead.platform.keys import fast, standing
 from bulkhead.platform.keys.service_key import FoundKey
 from bulkhead.platform.keys.verify import Outcome
-from bulkhead.protocol.problems import Code
+from bulkhead.protocol.problems import Code, Problem
 from bulkhead.protocol.proofs import IdentityKind
 
 Tx = AsyncConnection[Any]
@@ -39,7 +39,6 @@ async def give_key(
     """Write a service key. secret: its digest hashed, with a fast value from the start: what joins calls at once."""
     if secret.hashed is None or secret.fast is None:
         raise ValueError("a new key rests hashed, with a fast value")
-    resting, value = secret.hashed, secret.fast
     await tx.execute(
         sql.MAKE_KEY,
         {
@@ -49,14 +48,8 @@ async def give_key(
             "organisation": organisation,
             "label": label,
             "scopes": list(SCOPES[kind]),
-            "n": resting.parameters.n,
-            "r": resting.parameters.r,
-            "p": resting.parameters.p,
-            "salt": resting.salt,
-            "hash": resting.hash,
-            "fast_value": value.value,
-            "fast_pepper": value.pepper,
-            "fast_until": value.until,
+            **secret.hashed.columns,
+            **fast.columns(secret.fast),
             "claims_digest": claims_digest,
             "epoch": epoch,
         },
@@ -66,6 +59,17 @@ async def give_key(
 async def retire_other_keys(tx: Tx, identity: UUID, key: str) -> None:
     """Who joins again has lost what it had: nobody else is to go on with that."""
     await tx.execute(sql.RETIRE_OTHER_KEYS, {"identity": identity, "key": key})
+
+
+async def key_of(tx: Tx, identity: UUID, claims_digest: bytes) -> str | None:
+    """The key that the same claims were given before; None: they are new. Problem where it was ended since."""
+    row = await (await tx.execute(sql.KEY_OF_CLAIMS, (identity, claims_digest))).fetchone()
+    if row is None:
+        return None
+    key = str(row[0])
+    if code := await key_refusal(tx, key):
+        raise Problem(code)
+    return key
 
 
 async def key_refusal(tx: Tx, key: str) -> Code | None:

@@ -125,12 +125,8 @@ class Rejoining:
 
     async def _repeat(self, tx: Tx, found: Identity, digest: bytes) -> Joined | None:
         """The answer of then to the same call, unless its key was ended since; None: it is not a repeat."""
-        row = await (await tx.execute(sql.KEY_OF_CLAIMS, (found.id, digest))).fetchone()
-        if row is None:
-            return None
-        if code := await identity.key_refusal(tx, row[0]):
-            raise Problem(code)
-        return await self._answer(tx, found.id, row[0])
+        key = await identity.key_of(tx, found.id, digest)
+        return None if key is None else await self._answer(tx, found.id, key)
 
     async def _allowed(self, tx: Tx, call: Call[Caller, Any], found: Identity, claims: RejoinClaims) -> Charged:
         """What is left of the budget afterwards. Raises Problem where challenge or budget are not good."""

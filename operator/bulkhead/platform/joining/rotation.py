@@ -89,11 +89,8 @@ async def _repeated(tx: Tx, found: Identity, digest: bytes) -> str | None:
 
     Raises Problem.
     """
-    row = await (await tx.execute(sql.KEY_OF_CLAIMS, (found.id, digest))).fetchone()
-    if row is not None:
-        if code := await identity.key_refusal(tx, row[0]):
-            raise Problem(code)
-        return str(row[0])
+    if (key := await identity.key_of(tx, found.id, digest)) is not None:
+        return key
     live = await (await tx.execute(sql.LIVE_KEYS, (found.id,))).fetchone()
     if live is not None and live[0] >= MOST_LIVE_KEYS:
         raise Problem(Code.KEY_LIMIT)

@@ -42,6 +42,18 @@ class Fast:
     until: datetime
 
 
+def columns(fast: Fast | None) -> dict[str, object]:
+    """As statements name them; nulls where there is none."""
+    if fast is None:
+        return dict.fromkeys(("fast_value", "fast_pepper", "fast_until"))
+    return {"fast_value": fast.value, "fast_pepper": fast.pepper, "fast_until": fast.until}
+
+
+def read(value: bytes | None, pepper: str | None, until: datetime | None) -> Fast | None:
+    """What those columns hold."""
+    return None if value is None or pepper is None or until is None else Fast(value, pepper, until)
+
+
 def made(digest: bytes, peppers: Keys, now: datetime, random: Callable[[], float]) -> Fast:
     """The value for the secret with that SHA-256. random: from 0 to 1."""
     lifetime = LIFETIME * (1 + SPREAD * (2 * random() - 1))

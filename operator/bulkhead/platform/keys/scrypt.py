@@ -40,6 +40,12 @@ class Hashed:
         """Whether this is the secret with that SHA-256. Blocks: see the module."""
         return hmac.compare_digest(self.hash, _derived(digest, self.salt, self.parameters))
 
+    @property
+    def columns(self) -> dict[str, object]:
+        """As statements name them."""
+        parameters = self.parameters
+        return {"n": parameters.n, "r": parameters.r, "p": parameters.p, "salt": self.salt, "hash": self.hash}
+
 
 def hashed(digest: bytes, salt: bytes) -> Hashed:
     """The secret with that SHA-256, as it is to rest. Blocks: see the module."""

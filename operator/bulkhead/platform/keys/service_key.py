@@ -13,8 +13,7 @@ from bulkhead.platform.database.pools import Pool
 from bulkhead.platform.database.scope import Scope, look_up, transaction
 from bulkhead.platform.http.incoming import Incoming
 from bulkhead.platform.http.route import Joined, ServiceKey, UserOrPlane
-from bulkhead.platform.keys import sql, standing
-from bulkhead.platform.keys.fast import Fast
+from bulkhead.platform.keys import fast, sql, standing
 from bulkhead.platform.keys.last_used import LastUsed
 from bulkhead.platform.keys.scrypt import Hashed, Parameters
 from bulkhead.platform.keys.standing import Standing
@@ -73,9 +72,7 @@ class FoundKey:
     @property
     def resting(self) -> Resting:
         """Its secret."""
-        value = None
-        if self.fast_value is not None and self.fast_pepper is not None and self.fast_until is not None:
-            value = Fast(self.fast_value, self.fast_pepper, self.fast_until)
+        value = fast.read(self.fast_value, self.fast_pepper, self.fast_until)
         parameters = Parameters(self.scrypt_n, self.scrypt_r, self.scrypt_p)
         return Resting(key=self.id, hashed=Hashed(parameters, self.salt, self.hash), fast=value, now=self.now)
 
@@ -150,30 +147,9 @@ class ServiceKeys:
             return
         async with transaction(self._pool, found.scope) as tx:
             if outcome.fast is not None:
-                value = outcome.fast
-                await tx.execute(
-                    sql.REMEMBER,
-                    {
-                        "id": found.id,
-                        "fast_value": value.value,
-                        "fast_pepper": value.pepper,
-                        "fast_until": value.until,
-                    },
-                )
+                await tx.execute(sql.REMEMBER, {"id": found.id, **fast.columns(outcome.fast)})
             if outcome.hashed is not None:
-                resting = outcome.hashed
-                parameters = resting.parameters
-                await tx.execute(
-                    sql.HASH_ANEW,
-                    {
-                        "id": found.id,
-                        "n": parameters.n,
-                        "r": parameters.r,
-                        "p": parameters.p,
-                        "salt": resting.salt,
-                        "hash": resting.hash,
-                    },
-                )
+                await tx.execute(sql.HASH_ANEW, {"id": found.id, **outcome.hashed.columns})
 
 
 def _shown(bearer: str) -> credentials.ServiceKey:

@@ -18,7 +18,7 @@ from psycopg.rows import class_row
 from bulkhead.platform.database.pools import Pool
 from bulkhead.platform.database.scope import Scope, look_up, transaction
 from bulkhead.platform.http.route import User
-from bulkhead.platform.keys.fast import Fast
+from bulkhead.platform.keys import fast
 from bulkhead.platform.keys.last_used import LastUsed
 from bulkhead.platform.keys.scrypt import Hashed, Parameters
 from bulkhead.platform.keys.verify import Outcome, Resting, Verifier
@@ -76,8 +76,8 @@ class FoundToken:
     def current(self) -> Resting:
         """The secret that it was given last."""
         hashed = Hashed(Parameters(self.scrypt_n, self.scrypt_r, self.scrypt_p), self.salt, self.hash)
-        fast = _fast(self.fast_value, self.fast_pepper, self.fast_until)
-        return Resting(key=f"oat {self.id} {self.rotation}", hashed=hashed, fast=fast, now=self.now)
+        value = fast.read(self.fast_value, self.fast_pepper, self.fast_until)
+        return Resting(key=f"oat {self.id} {self.rotation}", hashed=hashed, fast=value, now=self.now)
 
     @property
     def previous(self) -> Resting | None:
@@ -88,8 +88,8 @@ class FoundToken:
             return None
         parameters = Parameters(self.previous_scrypt_n or 0, self.previous_scrypt_r or 0, self.previous_scrypt_p or 0)
         hashed = Hashed(parameters, self.previous_salt, self.previous_hash)
-        fast = _fast(self.previous_fast_value, self.previous_fast_pepper, self.previous_fast_until)
-        return Resting(key=f"oat {self.id} {self.rotation} previous", hashed=hashed, fast=fast, now=self.now)
+        value = fast.read(self.previous_fast_value, self.previous_fast_pepper, self.previous_fast_until)
+        return Resting(key=f"oat {self.id} {self.rotation} previous", hashed=hashed, fast=value, now=self.now)
 
     @property
     def standing(self) -> Standing:
@@ -153,42 +153,17 @@ class ApiTokens:
         if found is None:
             return
         if outcome.fast is not None:
-            await self._write(found, sql.REMEMBER, fast_values(outcome.fast))
+            await self._write(found, sql.REMEMBER, fast.columns(outcome.fast))
         if outcome.hashed is not None:
-            await self._write(found, sql.HASH_ANEW, hashed_values(outcome.hashed))
+            await self._write(found, sql.HASH_ANEW, outcome.hashed.columns)
 
     async def _remember_previous(self, found: FoundToken, outcome: Outcome) -> None:
         if outcome.fast is not None:
-            await self._write(found, sql.REMEMBER_PREVIOUS, fast_values(outcome.fast))
+            await self._write(found, sql.REMEMBER_PREVIOUS, fast.columns(outcome.fast))
 
     async def _write(self, found: FoundToken, statement: Any, values: Mapping[str, Any]) -> None:
         async with transaction(self._pool, Scope(organisation=found.organisation_id)) as tx:
             await tx.execute(statement, {"id": found.id, "rotation": found.rotation, **values})
-
-
-def hashed_values(hashed: Hashed) -> dict[str, Any]:
-    """As statements name them."""
-    parameters = hashed.parameters
-    return {
-        "n": parameters.n,
-        "r": parameters.r,
-        "p": parameters.p,
-        "salt": hashed.salt,
-        "hash": hashed.hash,
-    }
-
-
-def fast_values(fast: Fast | None) -> dict[str, Any]:
-    """As statements name them; nulls where there is none."""
-    if fast is None:
-        return dict.fromkeys(("fast_value", "fast_pepper", "fast_until"))
-    return {"fast_value": fast.value, "fast_pepper": fast.pepper, "fast_until": fast.until}
-
-
-def _fast(value: bytes | None, pepper: str | None, until: datetime | None) -> Fast | None:
-    if value is None or pepper is None or until is None:
-        return None
-    return Fast(value, pepper, until)
 
 
 def _shown(bearer: str) -> credentials.ApiToken:

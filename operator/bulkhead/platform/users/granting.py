@@ -15,10 +15,10 @@ from psycopg import AsyncConnection
 
 from bulkhead.platform.audit.entry import Action, Actor, Details, Target, TargetKind
 from bulkhead.platform.audit.record import record
+from bulkhead.platform.keys import fast
 from bulkhead.platform.keys.fast import Fast
 from bulkhead.platform.keys.scrypt import Hashed
 from bulkhead.platform.users import sql
-from bulkhead.platform.users.api_token import fast_values, hashed_values
 from bulkhead.protocol.assertions import Ability, Source
 from bulkhead.protocol.credentials import ApiToken
 from bulkhead.protocol.problems import Code, Problem
@@ -226,8 +226,8 @@ class Granting:
             "source": new.source.value,
             "seconds": new.seconds,
             "latest": new.latest,
-            **fast_values(new.fast),
-            **hashed_values(new.hashed),
+            **fast.columns(new.fast),
+            **new.hashed.columns,
         }
         row = await self._named(sql.MINT, values)
         if row is None:

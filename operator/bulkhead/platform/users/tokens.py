@@ -23,9 +23,10 @@ from bulkhead.platform.database.pools import Pool
 from bulkhead.platform.database.scope import look_up
 from bulkhead.platform.events.emit import EventData, EventType, emit
 from bulkhead.platform.http.route import Call, Route, User, UserWith
+from bulkhead.platform.keys import fast
+from bulkhead.platform.keys.scrypt import Hashed
 from bulkhead.platform.keys.verify import Outcome, Verifier
 from bulkhead.platform.users import sql
-from bulkhead.platform.users.api_token import fast_values, hashed_values
 from bulkhead.platform.users.decide import exceeds
 from bulkhead.platform.users.granting import Granting, NewToken
 from bulkhead.platform.users.login import Standing
@@ -212,8 +213,8 @@ class _Tokens:
         if found is None or not found.is_of(caller, standing.membership_id, id_):
             raise Problem(Code.NOT_FOUND, "no living token of yours has this id")
         _within(caller, frozenset(found.abilities), Source(found.source))
-        fast = fast_values(outcome.fast)
-        values = {"id": id_, "grace": call.body.grace, **hashed_values(_whole(outcome)), **fast}
+        rests = {**_whole(outcome).columns, **fast.columns(outcome.fast)}
+        values = {"id": id_, "grace": call.body.grace, **rests}
         row = await (await tx.execute(sql.ROTATE, values)).fetchone()
         if row is None:
             raise Problem(Code.NOT_FOUND)
@@ -313,7 +314,7 @@ async def _epoch(tx: Tx) -> int:
     return int(row[0])
 
 
-def _whole(outcome: Outcome) -> Any:
+def _whole(outcome: Outcome) -> Hashed:
     if outcome.hashed is None:
         raise RuntimeError("a new secret was not hashed")
     return outcome.hashed
