@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -22,6 +23,16 @@ SCOPES = {
     IdentityKind.CLUSTER: ("heartbeat", "sync", "keys", "delete"),
 }
 """What a service key that joining gives is good for."""
+
+
+KEY_LIFETIME = timedelta(days=90)
+KEY_SPREAD = timedelta(days=18)
+"""By which keys end earlier, each by its own share: those that were made together are not rotated together."""
+
+
+def lifetime(key_id: str) -> timedelta:
+    """Of the service key with this id, whose digits are random. Its successor is asked for in time (protocol 3)."""
+    return KEY_LIFETIME - KEY_SPREAD * (int(key_id[:8], 16) / 16**8)
 
 
 async def give_key(
@@ -52,6 +63,7 @@ async def give_key(
             **fast.columns(secret.fast),
             "claims_digest": claims_digest,
             "epoch": epoch,
+            "lifetime": lifetime(key_id),
         },
     )
 

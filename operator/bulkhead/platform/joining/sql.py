@@ -73,9 +73,10 @@ KEY_OF_CLAIMS: Final = "SELECT id FROM service_keys WHERE identity_id = %s AND c
 
 MAKE_KEY: Final = """
     INSERT INTO service_keys (id, kind, identity_id, organisation_id, label, scopes, scrypt_n, scrypt_r, scrypt_p,
-                              salt, hash, fast_value, fast_pepper, fast_until, claims_digest, epoch)
+                              salt, hash, fast_value, fast_pepper, fast_until, claims_digest, epoch, expires_at)
     VALUES (%(id)s, %(kind)s, %(identity)s, %(organisation)s, %(label)s, %(scopes)s, %(n)s, %(r)s, %(p)s,
-            %(salt)s, %(hash)s, %(fast_value)s, %(fast_pepper)s, %(fast_until)s, %(claims_digest)s, %(epoch)s)
+            %(salt)s, %(hash)s, %(fast_value)s, %(fast_pepper)s, %(fast_until)s, %(claims_digest)s, %(epoch)s,
+            now() + %(lifetime)s)
 """
 
 RETIRE_OTHER_KEYS: Final = """

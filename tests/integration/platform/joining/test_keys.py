@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+from datetime import timedelta
 from uuid import UUID
 
 from bulkhead.platform.database.pools import Bounds
 from bulkhead.protocol import credentials
+from tests.integration.platform.clusters.gen import beat
 from tests.integration.platform.joining.platform import Joiner, World, ask, replica, works
 from tests.integration.platform.server import Database, one
 
@@ -213,3 +215,14 @@ async def test_a_cluster_that_goes_says_so_once_and_is_believed_again(world: Wor
     elsewhere = await cluster.rotate(world.first, secret())
     assert (elsewhere.status, elsewhere.code) == (401, "cluster_deleted")
     assert (await cluster.challenge(world.first)).code == "cluster_deleted"
+
+
+async def test_every_key_ends_and_its_successor_is_asked_for_in_time(world: World) -> None:
+    cluster = await world.joined_cluster()
+    lives = "SELECT expires_at - created_at FROM service_keys WHERE id = %s"
+    assert timedelta(days=72) <= await one(world.session, lives, (cluster.key_id,)) <= timedelta(days=90)
+    assert (await beat(world.first, cluster)).body["rotation"] is None
+    await world.session.execute(
+        "UPDATE service_keys SET expires_at = now() + interval '6 days' WHERE id = %s", (cluster.key_id,)
+    )
+    assert (await beat(world.first, cluster)).body["rotation"]["replaces"] == cluster.key_id
