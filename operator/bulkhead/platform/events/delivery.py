@@ -35,8 +35,10 @@ LEASE = timedelta(seconds=60)
 REQUEST_SECONDS = 15.0
 """Well below the lease: whoever still sends is the only one who does."""
 BATCH_EVENTS = 200
-AT_ONCE = 8
+AT_ONCE = 32
 """Requests of one replica at a time."""
+MOST_OF_ONE = 2
+"""Of one organisation at a time, on all replicas."""
 IDLE_SECONDS = 1.0
 SWEEP_SECONDS = 300.0
 
@@ -162,7 +164,9 @@ class Deliveries:
     async def _take(self) -> Taken | None:
         lease = self._new_id()
         async with transaction(self._pool, Scope()) as tx:
-            claimed = await (await tx.execute(sql.CLAIM, {"lease": lease, "seconds": LEASE})).fetchone()
+            claimed = await (
+                await tx.execute(sql.CLAIM, {"lease": lease, "seconds": LEASE, "most": MOST_OF_ONE})
+            ).fetchone()
             if claimed is None:
                 return None
             webhook, url, secret, under, previous, previous_under, both, failures, failing_for = claimed

@@ -23,7 +23,8 @@ SELECT count(*) FROM dispatched
 """
 
 # One in flight for each webhook: what is taken is the webhook, for as long as the lease. Whoever dies with it is given
-# up for lost when the lease ends.
+# up for lost when the lease ends. Of one organisation so many are taken at once: receivers that answer slowly keep
+# nobody else's waiting.
 CLAIM = """
 UPDATE bulkhead.webhooks SET lease = %(lease)s, free_at = now() + %(seconds)s
 WHERE id = (
@@ -32,6 +33,9 @@ WHERE id = (
         WHERE d.webhook_id = w.id AND d.state = 'pending' AND d.next_attempt_at <= now()
         ORDER BY d.next_attempt_at LIMIT 1) due
     WHERE w.disabled_at IS NULL AND w.free_at <= now()
+      AND %(most)s > (SELECT count(*) FROM bulkhead.webhooks taken
+                      WHERE taken.organisation_id = w.organisation_id AND taken.lease IS NOT NULL
+                        AND taken.free_at > now())
     ORDER BY due.next_attempt_at LIMIT 1 FOR UPDATE OF w SKIP LOCKED)
 RETURNING id, url, sealed_secret, sealed_under, previous_sealed_secret, previous_sealed_under,
     coalesce(previous_until > now(), false), failures, coalesce(now() - failing_since, interval '0')

@@ -12,6 +12,7 @@ import pytest
 
 from bulkhead.platform.database.pools import Pool
 from bulkhead.platform.database.scope import Scope, transaction
+from bulkhead.platform.events.delivery import MOST_OF_ONE
 from bulkhead.platform.events.emit import EventData, EventType, emit
 from bulkhead.platform.events.routes import MOST_WEBHOOKS, routes
 from tests.integration.platform.desk import Desk, serving, user
@@ -474,3 +475,54 @@ async def test_the_worker_sends_to_many_webhooks_at_once_and_goes_on_after_the_d
     await eventually(lambda: received(8))
     assert receiver.most_at_once == 4
     running.cancel()
+
+
+async def test_a_host_that_is_longer_than_any_name_or_none_is_refused_and_no_fault(desk: Desk) -> None:
+    for address in (f"https://{'a' * 600}.example.com/", "https://hook.example\\@127.0.0.1/"):
+        reply = await desk.call("writer", "POST", "/v1/webhooks", {"url": address, "types": ["cluster.online"]})
+        assert (reply.status, reply.body["code"]) == (422, "address_refused")
+
+
+async def test_whatever_one_delivery_meets_the_others_go_on(
+    database: Database, desk: Desk, receiver: Receiver, organisation: UUID, api: Pool, worker: Pool
+) -> None:
+    broken, good = await hook(desk, receiver, "cluster.online"), await hook(desk, receiver, "cluster.online")
+    async with database.superuser() as session:
+        await session.execute("UPDATE webhooks SET url = %s WHERE id = %s", ("https://a\\b/", broken["id"]))
+    await happen(api, organisation)
+    running = asyncio.create_task(deliveries(worker).run())
+    try:
+        await begun(receiver)
+        assert receiver.received[0].signed_by(good["secret"])
+        await happen(api, organisation)
+
+        async def again() -> bool:
+            return len(receiver.received) > 1
+
+        await eventually(again)
+        assert not running.done()
+    finally:
+        running.cancel()
+        await asyncio.wait([running])
+
+
+async def test_receivers_of_one_organisation_that_do_not_answer_keep_nobody_elses_waiting(
+    database: Database, desk: Desk, receiver: Receiver, organisation: UUID, api: Pool, worker: Pool
+) -> None:
+    async with database.superuser() as session, receiving() as other:
+        desk.people["neighbour"] = user(neighbour := await an_organisation(session), "CLUSTER_WRITE")
+        receiver.answering.clear()
+        for _ in range(10):
+            await hook(desk, receiver, "cluster.online")
+        await happen(api, organisation)
+        body = {"url": other.url, "types": ["cluster.online"]}
+        assert (await desk.call("neighbour", "POST", "/v1/webhooks", body)).status == 201
+        running = asyncio.create_task(deliveries(worker).run())
+        try:
+            await begun(receiver)
+            await happen(api, neighbour)
+            await begun(other)
+            assert receiver.most_at_once == MOST_OF_ONE
+        finally:
+            running.cancel()
+            await asyncio.wait([running])
