@@ -59,3 +59,8 @@ NOTHING = EventData()
 async def emit(tx: Tx, organisation: UUID, type_: EventType, data: EventData = NOTHING) -> None:
     """Tell every webhook of `organisation` that asks for it, once this transaction is committed."""
     await tx.execute(sql.EMIT, (organisation, type_.value, encode(data).decode()))
+
+
+async def emit_of_plane(tx: Tx, plane: UUID, type_: EventType, data: EventData) -> None:
+    """As `emit`, to every organisation that the plane may act for."""
+    await tx.execute(sql.EMIT_OF_PLANE, (type_.value, encode(data).decode(), plane))

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 EMIT = "INSERT INTO bulkhead.events (organisation_id, type, data) VALUES (%s, %s, %s::jsonb)"
 
+EMIT_OF_PLANE = """
+INSERT INTO bulkhead.events (organisation_id, type, data)
+SELECT organisation_id, %s, %s::jsonb FROM bulkhead.plane_grants WHERE plane_id = %s AND revoked_at IS NULL
+"""
+
 # -- the worker ------------------------------------------------------------------------------------------------------
 DISPATCH = """
 WITH undispatched AS (

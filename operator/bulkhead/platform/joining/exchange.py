@@ -16,6 +16,7 @@ from psycopg.rows import class_row
 
 from bulkhead.platform.audit.entry import Action, Actor, ActorKind, Details, Entry, Target, TargetKind
 from bulkhead.platform.audit.record import record
+from bulkhead.platform.events.emit import EventData, EventType, emit, emit_of_plane
 from bulkhead.platform.http.limits import Failures
 from bulkhead.platform.http.route import Call, TokenHolder
 from bulkhead.platform.joining import identity, sql
@@ -196,15 +197,20 @@ _ACTIONS = {
 
 
 async def _tell(tx: Tx, call: ExchangeCall, token: Token, proven: Proven, bind: Bind, key_id: str) -> None:
-    claims = proven.claims
+    claims, organisation = proven.claims, token.organisation_id
     await record(
         tx,
-        token.organisation_id,
+        organisation,
         _actor(call),
         _ACTIONS[claims.kind, bind.anew],
         Target(kind=TargetKind(claims.kind.value), id=str(proven.identity), name=claims.name),
         Details(key=key_id, fingerprint=claims.public_key.fingerprint, tenant=token.tenant),
     )
+    if organisation is not None:
+        type_ = EventType.CLUSTER_JOINED if bind.anew else EventType.CLUSTER_REJOINED
+        await emit(tx, organisation, type_, EventData(cluster=str(proven.identity), name=claims.name))
+    elif not bind.anew:
+        await emit_of_plane(tx, proven.identity, EventType.PLANE_REJOINED, EventData(plane=str(proven.identity)))
 
 
 def _refusal(call: ExchangeCall, code: Code) -> Entry:

@@ -16,7 +16,7 @@ from psycopg.rows import class_row
 from bulkhead.platform.audit.entry import Action, Actor, ActorKind, Details, Entry, Target, TargetKind
 from bulkhead.platform.audit.record import record
 from bulkhead.platform.database.pools import Pool
-from bulkhead.platform.events.emit import EventData, EventType, emit
+from bulkhead.platform.events.emit import EventData, EventType, emit, emit_of_plane
 from bulkhead.platform.http.limits import Failures
 from bulkhead.platform.http.route import Call
 from bulkhead.platform.http.route import Joined as Caller
@@ -163,6 +163,8 @@ async def _tell(tx: Tx, call: Call[Caller, Any], found: Identity, key_id: str) -
     await record(tx, found.organisation_id, _actor(found, call.source), action, target, Details(key=key_id))
     if found.organisation_id is not None:
         await emit(tx, found.organisation_id, EventType.CLUSTER_REJOINED, EventData(cluster=str(found.id)))
+    else:
+        await emit_of_plane(tx, found.id, EventType.PLANE_REJOINED, EventData(plane=str(found.id)))
 
 
 def _refused(found: Identity, code: Code) -> Entry:
