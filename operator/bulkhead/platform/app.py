@@ -64,6 +64,7 @@ from bulkhead.platform.http.spans import spans_of
 from bulkhead.platform.http.table import Table
 from bulkhead.platform.http.tls import Tls
 from bulkhead.platform.joining import routes as joining
+from bulkhead.platform.joining import sweeping
 from bulkhead.platform.joining.tokens import RegistrationTokens
 from bulkhead.platform.keys.last_used import LastUsed
 from bulkhead.platform.keys.service_key import ServiceKeys
@@ -193,6 +194,7 @@ def parts_of(base: Base) -> Parts:
             Worker(name="gateways", run=gateways.run),
             Worker(name="last used", run=used.run),
             Worker(name="last used tokens", run=tokens_used.run),
+            Worker(name="joining", run=lambda: sweeping.run(base.worker)),
             Worker(name="quota", run=lambda: sweep(base.worker)),
             Worker(name="audit", run=lambda: _seal(base)),
             Worker(name="deliveries", run=_deliveries(base).run),

@@ -202,3 +202,8 @@ REVOKE_KEYS: Final = """
     UPDATE service_keys SET revoked_at = now() WHERE identity_id = %s AND revoked_at IS NULL RETURNING id
 """
 DELETE_CLUSTER: Final = "UPDATE clusters SET deleted_at = now() WHERE id = %s AND deleted_at IS NULL RETURNING name"
+
+# -- what is old -------------------------------------------------------------------------------------------------------
+# The policies say the same: of the others nothing can be deleted.
+SWEEP_TOKENS: Final = "DELETE FROM registration_tokens WHERE coalesce(used_at, expires_at) < now() - interval '30 days'"
+SWEEP_CHALLENGES: Final = "DELETE FROM challenges WHERE expires_at < now() - interval '30 days'"
