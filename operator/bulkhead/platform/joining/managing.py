@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Awaitable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
 from uuid import UUID
 
+from msgspec import Meta
 from psycopg import AsyncConnection
 from psycopg.rows import dict_row
 
@@ -63,7 +64,7 @@ class PlanePage(Answer, frozen=True, kw_only=True):
 class Confirmation(Request, frozen=True, kw_only=True):
     """The fingerprint that the plane shows: it is confirmed only if the platform has the same."""
 
-    fingerprint: str
+    fingerprint: Annotated[str, Meta(min_length=1, max_length=64)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

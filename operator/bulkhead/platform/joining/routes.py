@@ -38,6 +38,9 @@ from bulkhead.protocol.registration import (
     TokenRequest,
 )
 
+MOST_PROOF = 8192
+"""Bytes of a body that is read of anybody."""
+
 _ENDED = (Code.IDENTITY_REVOKED, Code.PLANE_REVOKED, Code.GRANT_WITHDRAWN, Code.CLUSTER_DELETED)
 _EXCHANGE = (
     Code.TOKEN_EXPIRED,
@@ -130,6 +133,7 @@ def _joining(deps: Deps) -> tuple[Route, ...]:
             answer=Joined,
             status=201,
             codes=_EXCHANGE,
+            most_body=MOST_PROOF,
         ),
         Route(
             "POST",
@@ -140,6 +144,7 @@ def _joining(deps: Deps) -> tuple[Route, ...]:
             body=ChallengeRequest,
             answer=Challenge,
             codes=_REJOIN,
+            most_body=MOST_PROOF,
         ),
         Route(
             "POST",
@@ -150,6 +155,7 @@ def _joining(deps: Deps) -> tuple[Route, ...]:
             body=RejoinRequest,
             answer=Joined,
             codes=_REJOIN,
+            most_body=MOST_PROOF,
         ),
     )
 
