@@ -149,9 +149,22 @@ BIND_TENANT: Final = """
     UPDATE tenant_organisations SET tenant_uid = %(uid)s
     WHERE plane_id = %(plane)s AND tenant = %(tenant)s AND tenant_uid IS NULL
 """
+# Those of planes and those of people apart: whoever may mint for a cluster must not keep its plane from doing so.
 OPEN_TOKENS: Final = """
     SELECT count(*) FROM registration_tokens
-    WHERE plane_id = %s AND uid = %s AND used_at IS NULL AND revoked_at IS NULL AND expires_at > now()
+    WHERE plane_id = %(plane)s AND uid = %(uid)s AND minted_by_plane = %(by_plane)s
+      AND used_at IS NULL AND revoked_at IS NULL AND expires_at > now()
+"""
+# By the index of the listing: a plane's tokens live for 15 minutes at most.
+WAITING_OF_PLANE: Final = """
+    SELECT count(*) FROM registration_tokens
+    WHERE organisation_id = %(organisation)s AND created_at > now() - interval '15 minutes' AND plane_id = %(plane)s
+      AND minted_by_plane AND used_at IS NULL AND revoked_at IS NULL AND expires_at > now()
+"""
+# Who joins and leaves without end makes rows without end: what left counts for a day.
+CLUSTERS_OF_PLANE: Final = """
+    SELECT count(*) FROM clusters
+    WHERE plane_id = %s AND (deleted_at IS NULL OR deleted_at > now() - interval '1 day')
 """
 MINT: Final = """
     INSERT INTO registration_tokens (digest, kind, organisation_id, plane_id, uid, name, tenant, tenant_uid, bound_key,

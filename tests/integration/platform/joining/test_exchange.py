@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import os
+from typing import LiteralString
 from uuid import UUID
 
 import pytest
 
+from bulkhead.platform.database.pools import Pool
+from bulkhead.platform.joining.minting import MOST_CLUSTERS, MOST_OPEN, MOST_WAITING
+from bulkhead.platform.joining.sweeping import sweep
 from bulkhead.protocol import credentials
 from bulkhead.protocol.keys import SigningKey
 from bulkhead.protocol.proofs import IdentityKind
-from bulkhead.protocol.registration import TenantRef, cluster_id, plane_id
+from bulkhead.protocol.registration import TenantRef, TokenRequest, cluster_id, plane_id
 from tests.integration.platform.joining.platform import Joiner, World, ask, tenant_uid, works
-from tests.integration.platform.server import one
+from tests.integration.platform.server import one, rows
 
 
 async def test_a_plane_joins_and_its_key_works_at_once_on_every_replica(world: World) -> None:
@@ -241,3 +245,102 @@ async def test_a_plane_mints_for_its_own_clusters_within_its_grants_and_for_15_m
     ungranted = await world.joined_plane()
     cluster = Joiner(IdentityKind.CLUSTER, "acme", plane=ungranted.identity)
     assert (await ungranted.mint_for(world.first, cluster)).code == "grant_missing"
+
+
+async def test_tokens_of_people_keep_no_plane_from_asking_for_its_cluster(world: World) -> None:
+    cluster = world.cluster()
+    asked = TokenRequest(
+        protocol=1,
+        kind=IdentityKind.CLUSTER,
+        name=cluster.name,
+        seconds=7 * 86400,
+        plane=world.plane.identity,
+        uid=cluster.uid,
+        tenant=TenantRef(name=cluster.name, uid=tenant_uid(cluster.name)),
+    )
+    for _ in range(MOST_OPEN):
+        assert (await world.as_user("POST", "/v1/registration-tokens", asked)).status == 201
+    assert (await world.as_user("POST", "/v1/registration-tokens", asked)).code == "limit_reached"
+    assert (await cluster.exchange(world.first, await world.token_for(cluster))).status == 201
+
+
+async def made_up(world: World, plane: Joiner, statement: LiteralString, number: int) -> None:
+    values = {"organisation": world.organisation, "plane": plane.identity, "number": number}
+    await world.session.execute(statement, values)
+
+
+async def test_a_plane_that_makes_up_clusters_without_end_is_told_where_it_ends(world: World) -> None:
+    plane = await world.joined_plane(world.organisation)
+    waiting: LiteralString = """
+        INSERT INTO registration_tokens (digest, kind, organisation_id, plane_id, uid, name, tenant, tenant_uid,
+                                         bound_key, rebinds, minted_by, minted_by_plane, epoch, expires_at)
+        SELECT sha256(n::text::bytea || uuid_send(gen_random_uuid())), 'cluster', %(organisation)s, %(plane)s,
+               gen_random_uuid(), 'acme', 'acme', gen_random_uuid(), sha256(n::text::bytea), true, 'plane', true, 1,
+               now() + interval '10 minutes'
+        FROM generate_series(1, %(number)s) n"""
+    await made_up(world, plane, waiting, MOST_WAITING)
+    cluster = Joiner(IdentityKind.CLUSTER, "acme", plane=plane.identity)
+    refused = await plane.mint_for(world.first, cluster)
+    assert (refused.status, refused.code) == (409, "limit_reached")
+    assert f"{MOST_WAITING} tokens of this plane wait" in refused.body["detail"]
+    assert (await world.plane.mint_for(world.first, world.cluster())).status == 201
+    await world.session.execute(
+        "UPDATE registration_tokens SET revoked_at = now() WHERE plane_id = %s", (plane.identity,)
+    )
+    assert (await plane.mint_for(world.first, cluster)).status == 201
+
+    clusters: LiteralString = """
+        INSERT INTO clusters (id, organisation_id, plane_id, uid, name, tenant, tenant_uid, public_key, epoch,
+                              deleted_at)
+        SELECT gen_random_uuid(), %(organisation)s, %(plane)s, gen_random_uuid(), 'acme', 'acme', gen_random_uuid(),
+               sha256(n::text::bytea), 1, CASE WHEN n > 10 THEN now() END
+        FROM generate_series(1, %(number)s) n"""
+    await made_up(world, plane, clusters, MOST_CLUSTERS)
+    refused = await plane.mint_for(world.first, cluster)
+    assert refused.code == "limit_reached"
+    assert f"at most {MOST_CLUSTERS} clusters" in refused.body["detail"]
+    left = "UPDATE clusters SET deleted_at = now() - interval '2 days' WHERE plane_id = %s AND deleted_at IS NOT NULL"
+    await world.session.execute(left, (plane.identity,))
+    assert (await plane.mint_for(world.first, cluster)).status == 201
+
+
+async def test_whoever_joins_or_comes_back_is_told_to_those_who_asked_to_be_told(world: World) -> None:
+    plane = await world.joined_plane(world.organisation)
+    cluster = Joiner(IdentityKind.CLUSTER, "acme", plane=plane.identity)
+    await cluster.exchange(world.first, (await plane.mint_for(world.first, cluster)).body["token"])
+    assert (await plane.rejoin(world.first)).status == 200
+    told = "SELECT count(*) FROM events WHERE organisation_id = %s AND type = %s AND data->>%s = %s"
+    joined = (world.organisation, "cluster.joined", "cluster", cluster.identity)
+    rejoined = (world.organisation, "plane.rejoined", "plane", plane.identity)
+    assert [await one(world.session, told, values) for values in (joined, rejoined)] == [1, 1]
+
+
+async def test_what_is_read_of_anybody_is_small(world: World) -> None:
+    for path in ("/v1/registrations/challenge", "/v1/registrations/rejoin"):
+        body = {"protocol": 1, "proof": "x" * 9000}
+        assert (await ask(world.first, "POST", path, body=body)).code == "body_too_large"
+
+
+OLD_TOKEN: LiteralString = """
+    UPDATE registration_tokens
+    SET used_at = used_at - interval '31 days', created_at = created_at - interval '31 days',
+        expires_at = expires_at - interval '31 days'
+    WHERE identity_id = %s"""
+OLD_CHALLENGE: LiteralString = """
+    UPDATE challenges
+    SET used_at = used_at - interval '31 days', created_at = created_at - interval '31 days',
+        expires_at = expires_at - interval '31 days'
+    WHERE identity_id = %s"""
+
+
+async def test_what_waited_for_nobody_is_swept_and_nothing_that_is_younger(world: World, worker: Pool) -> None:
+    cluster = await world.joined_cluster()
+    assert (await cluster.rejoin(world.first)).status == 200
+    count = "SELECT (SELECT count(*) FROM registration_tokens), (SELECT count(*) FROM challenges)"
+    await sweep(worker)
+    before = await rows(world.session, count)
+    for statement in (OLD_TOKEN, OLD_CHALLENGE):
+        await world.session.execute(statement, (cluster.identity,))
+    await sweep(worker)
+    ((tokens, challenges),) = before
+    assert await rows(world.session, count) == [(tokens - 1, challenges - 1)]
