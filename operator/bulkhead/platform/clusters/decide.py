@@ -9,7 +9,7 @@ from enum import StrEnum
 from bulkhead.protocol.heartbeat import Desired, KeyRotation
 
 MOST_APPLIED = 2_000_000_000
-"""The highest generation that a cluster may report: above it there are numbers left for the platform to go to."""
+"""The highest generation that a cluster is believed to have applied: above it there are numbers left to go to."""
 ROTATE_BEFORE = timedelta(days=7)
 """How long before its end a service key wants a successor."""
 

@@ -13,7 +13,6 @@ from bulkhead.platform.keys.service_key import FoundKey
 from bulkhead.platform.signing.ring import Ring
 from bulkhead.protocol.documents import encode
 from bulkhead.protocol.heartbeat import Heartbeat, HeartbeatAnswer, SnapshotWanted
-from bulkhead.protocol.problems import Code, Problem
 from bulkhead.protocol.sync import Stream
 
 HeartbeatCall = Call[Joined, Heartbeat]
@@ -36,8 +35,6 @@ class Heartbeats:
     async def __call__(self, call: HeartbeatCall) -> HeartbeatAnswer:
         """What the sender is to know. Raises Problem."""
         found: FoundKey = call.caller.found
-        if call.body.applied_generation > MOST_APPLIED:
-            raise Problem(Code.BODY_INVALID, f"$.appliedGeneration: at most {MOST_APPLIED}")
         self.liveness.listen()
         await self._hear(call, found)
         if _is_news(call.body, found):
@@ -80,8 +77,13 @@ def _snapshot(found: FoundKey) -> SnapshotWanted | None:
     return streams.wanted(stream, found.platform_epoch)
 
 
+def _applied(beat: Heartbeat) -> int:
+    """As it is remembered. Who reports more is heard all the same: refused, it could never say anything again."""
+    return min(beat.applied_generation, MOST_APPLIED)
+
+
 def _is_news(beat: Heartbeat, found: FoundKey) -> bool:
-    told = (beat.applied_generation, beat.acknowledged_key)
+    told = (_applied(beat), beat.acknowledged_key)
     return found.kind == "cluster" and told != (found.applied_generation, found.acknowledged_kid)
 
 
@@ -90,5 +92,5 @@ async def _remember(call: HeartbeatCall) -> None:
     beat = call.body
     await tx.execute(
         sql.REPORTED,
-        {"id": call.caller.identity_id, "applied": beat.applied_generation, "acknowledged": beat.acknowledged_key},
+        {"id": call.caller.identity_id, "applied": _applied(beat), "acknowledged": beat.acknowledged_key},
     )
