@@ -146,7 +146,15 @@ def routes(*, sealing: Sealing, outbound: Outbound, random: Random, new_id: Call
             hooks.rotate,
             answer=WebhookWithSecret,
         ),
-        Route("POST", f"{one}/ping", "send a webhook.ping; see its deliveries", WRITERS, hooks.ping, status=202),
+        Route(
+            "POST",
+            f"{one}/ping",
+            "send a webhook.ping; see its deliveries",
+            WRITERS,
+            hooks.ping,
+            status=202,
+            codes=(Code.CONFLICT,),
+        ),
         Route(
             "GET",
             f"{one}/deliveries",

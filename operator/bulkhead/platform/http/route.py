@@ -280,7 +280,7 @@ Handler = Callable[[Call[Any, Any]], Awaitable[msgspec.Struct | Response | None]
 
 # -- the row -----------------------------------------------------------------------------------------------------------
 ANY = "ANY"
-METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
+METHODS = ("GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE")
 """What `ANY` stands for. A GET row also answers HEAD, without the body."""
 
 _PATH = re.compile(r"(?:/[a-z0-9.-]+|/\{[a-z_]+(?::uuid)?\})+(?:/\{[a-z_]+:path\})?")
@@ -291,7 +291,7 @@ _PARAMETER = re.compile(r"\{([a-z_]+)(?::(uuid|path))?\}")
 class Route:
     """One method of one path.
 
-    method: GET, POST, PUT, PATCH, DELETE or ANY
+    method: GET, OPTIONS, POST, PUT, PATCH, DELETE or ANY
     path: literal segments and parameters: `{name}` is one segment of text, `{id:uuid}` a UUID in its canonical
         spelling, `{path:path}` at the end all the rest as it was sent, undecoded
     summary: one line for the document

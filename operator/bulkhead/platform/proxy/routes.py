@@ -18,6 +18,7 @@ SECONDS = 3600.0
 
 _ABILITIES = {
     "GET": Ability.DATASET_READ,
+    "OPTIONS": Ability.DATASET_READ,
     "POST": Ability.DATASET_WRITE,
     "PUT": Ability.DATASET_WRITE,
     "PATCH": Ability.DATASET_WRITE,

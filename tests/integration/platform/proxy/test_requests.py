@@ -227,7 +227,13 @@ async def test_a_reader_writes_nothing(served: Served, cluster: UUID) -> None:
         assert await refused(served, "reader", method, cluster, "x") == (403, "ability_missing")
 
 
-@pytest.mark.parametrize("method", ["TRACE", "OPTIONS", "PROPFIND"])
+@pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS"])
+async def test_a_safe_method_needs_no_more_than_to_read(served: Served, cluster: UUID, method: str) -> None:
+    assert (await ask(served, "reader", method, cluster, "x")).status == 200
+    assert (await ask(served, "", method, cluster, "x")).status == 401
+
+
+@pytest.mark.parametrize("method", ["TRACE", "PROPFIND"])
 async def test_other_methods_are_not_passed(served: Served, cluster: UUID, method: str) -> None:
     reply = await ask(served, "writer", method, cluster, "x")
     assert reply.status in {400, 405}

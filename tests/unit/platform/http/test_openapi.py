@@ -119,7 +119,7 @@ def test_every_code_is_explained_once() -> None:
 
 def test_a_row_for_any_method_is_told_for_each() -> None:
     (operations,) = document(row("ANY", "/a/{path:path}", raw=True))["paths"].values()
-    assert list(operations) == ["get", "post", "put", "patch", "delete"]
+    assert list(operations) == ["get", "options", "post", "put", "patch", "delete"]
 
 
 def test_every_kind_of_caller_has_its_codes() -> None:
