@@ -151,12 +151,16 @@ async def _give_member(granting: Granting, options: argparse.Namespace) -> Itera
 
 def _admin(parser: argparse.ArgumentParser) -> None:
     _person(parser)
+    parser.add_argument("--end", action="store_true", help="no more, from the next call on")
     _does(parser, _give_admin)
 
 
 async def _give_admin(granting: Granting, options: argparse.Namespace) -> Iterable[str]:
-    given = await granting.platform_admin(await _issuer_of(granting, options), options.subject)
-    return (_said(f"platform admin {options.subject}", changed=given.changed),)
+    issuer, who = await _issuer_of(granting, options), f"platform admin {options.subject}"
+    if options.end:
+        ended = await granting.end_platform_admin(issuer, options.subject)
+        return (f"{who}: ended" if ended.changed else f"{who}: is none",)
+    return (_said(who, changed=(await granting.platform_admin(issuer, options.subject)).changed),)
 
 
 def _token(parser: argparse.ArgumentParser) -> None:

@@ -210,6 +210,13 @@ class Granting:
         await self._record(None, Action.PLATFORM_ADMIN_ADDED, target)
         return Given(issuer, changed=True)
 
+    async def end_platform_admin(self, issuer: UUID, subject: str) -> Given:
+        """Let a person administer the platform no more, from the next call on, by log-in or token."""
+        if await self._row(sql.END_ADMIN, issuer, subject) is None:
+            return Given(issuer, changed=False)
+        await self._record(None, Action.PLATFORM_ADMIN_ENDED, _target(TargetKind.MEMBER, issuer, subject))
+        return Given(issuer, changed=True)
+
     async def is_platform_admin(self, issuer: UUID, subject: str) -> bool:
         """Whether this person administers the platform now."""
         return await self._row(sql.LIVING_ADMIN, issuer, subject) is not None

@@ -103,6 +103,10 @@ ADD_ADMIN: Final = """
         WHERE platform_admins.ended_at IS NOT NULL
     RETURNING subject
 """
+END_ADMIN: Final = """
+    UPDATE platform_admins SET ended_at = now() WHERE issuer_id = %s AND subject = %s AND ended_at IS NULL
+    RETURNING subject
+"""
 LIVING_ADMIN: Final = "SELECT true FROM platform_admins WHERE issuer_id = %s AND subject = %s AND ended_at IS NULL"
 
 # -- API tokens --------------------------------------------------------------------------------------------------------
@@ -123,7 +127,9 @@ LIVING_TOKENS: Final = """
     SELECT count(*) FROM api_tokens WHERE membership_id = %s AND revoked_at IS NULL AND expires_at > now()
 """
 # Shared with others who mint by it, against its revocation.
-MINTER: Final = "SELECT expires_at FROM api_tokens WHERE id = %s AND revoked_at IS NULL FOR SHARE"
+MINTER: Final = """
+    SELECT expires_at FROM api_tokens WHERE id = %s AND revoked_at IS NULL AND expires_at > now() FOR SHARE
+"""
 
 _SHOWN: Final = """
     t.id, t.name, m.subject, t.abilities, t.source, t.minted_by_token, t.platform_admin,

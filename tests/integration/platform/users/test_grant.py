@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from tests.integration.platform.server import Database, rows
-from tests.integration.platform.users.people import ADMINISTERS, World, grant, id_of
+from tests.integration.platform.users.people import ADMINISTERS, CLUSTER_TOKENS, World, grant, id_of
 
 
 async def acts(world: World, target: str) -> list[str]:
@@ -165,3 +165,15 @@ async def test_a_database_that_was_never_migrated_is_told_so(database: Database)
         refused = await grant(empty, "organisation", str(uuid4()))
         assert refused.status == 1
         assert "bulkhead platform migrate" in refused.err
+
+
+async def test_who_administers_the_platform_no_more_does_so_at_no_further_call(world: World) -> None:
+    who, _ = await world.member("CLUSTER_READ")
+    await world.granted("admin", who)
+    token = (await world.granted("token", who, "--name", "root", "--platform-admin")).token
+    assert (await world.ask(token, ADMINISTERS)).status == 200
+    assert "ended" in (await world.granted("admin", who, "--end")).out
+    assert (await world.ask(token, ADMINISTERS)).code == "ability_missing"
+    assert (await world.ask(token, CLUSTER_TOKENS)).status == 200
+    assert "is none" in (await world.granted("admin", who, "--end")).out
+    assert await acts(world, who) == ["member.added", "platform_admin.added", "platform_admin.ended"]
