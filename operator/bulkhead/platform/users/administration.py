@@ -240,6 +240,14 @@ def _issuers(admins: _Administration) -> tuple[Route, ...]:
             codes=(Code.ADDRESS_REFUSED, Code.CONFLICT, Code.NOT_FOUND),
         ),
         Route("DELETE", f"{all_}/{{id:uuid}}", "No longer believe a provider", who, admins.disable_issuer, status=204),
+        Route(
+            "DELETE",
+            f"{all_}/{{id:uuid}}/organisations/{{organisation:uuid}}",
+            "No longer let a provider name members of an organisation",
+            who,
+            admins.unbind_issuer,
+            status=204,
+        ),
     )
 
 
@@ -351,11 +359,25 @@ class _Administration:
             raise Problem(Code.NOT_FOUND)
         target = Target(kind=TargetKind.ISSUER, id=str(issuer), name=row[0])
         await _record(call, tx, None, Action.ISSUER_DISABLED, target)
-        epoch = await _epoch(tx)
         # Whoever believes it again says anew for whom.
-        for (organisation,) in await (await tx.execute(sql.END_BINDINGS, (issuer,))).fetchall():
+        await self._end_bindings(tx, issuer)
+        await self.keep(Revoked.ISSUER, str(issuer), epoch=await _epoch(tx))
+
+    async def unbind_issuer(self, call: Call[Admin, None]) -> None:
+        tx, issuer, organisation = await call.tx(), call.id("id"), call.id("organisation")
+        if not await self._end_bindings(tx, issuer, organisation):
+            raise Problem(Code.NOT_FOUND, "the issuer may not speak for this organisation")
+        target = Target(kind=TargetKind.ISSUER, id=str(issuer))
+        await _record(call, tx, organisation, Action.ISSUER_CHANGED, target, Details(reason="unbound"))
+
+    async def _end_bindings(self, tx: Tx, issuer: UUID, only: UUID | None = None) -> int:
+        """Have an issuer speak for `only` no more, or for nobody. Returns for how many it did."""
+        values = {"issuer": issuer, "organisation": only}
+        ended = await (await tx.execute(sql.END_BINDINGS, values)).fetchall()
+        epoch = await _epoch(tx)
+        for (organisation,) in ended:
             await self.keep(Revoked.ISSUER_ORGANISATION, str(issuer), epoch=epoch, organisation=organisation)
-        await self.keep(Revoked.ISSUER, str(issuer), epoch=epoch)
+        return len(ended)
 
     # -- members -------------------------------------------------------------------------------------------------------
     async def members(self, call: Call[Admin, None]) -> MemberPage:

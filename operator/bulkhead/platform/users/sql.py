@@ -203,7 +203,9 @@ LIST_ISSUERS: Final = """
 """
 DISABLE_ISSUER: Final = "UPDATE issuers SET disabled_at = now() WHERE id = %s AND disabled_at IS NULL RETURNING url"
 END_BINDINGS: Final = """
-    UPDATE issuer_organisations SET ended_at = now() WHERE issuer_id = %s AND ended_at IS NULL
+    UPDATE issuer_organisations SET ended_at = now()
+    WHERE issuer_id = %(issuer)s AND organisation_id = coalesce(%(organisation)s::uuid, organisation_id)
+      AND ended_at IS NULL
     RETURNING organisation_id::text
 """
 LIST_MEMBERS: Final = """

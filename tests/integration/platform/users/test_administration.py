@@ -236,3 +236,21 @@ async def test_to_name_an_organisation_of_a_provider_again_ends_no_membership(wo
     await world.ask(admin, "/v1/issuers", "PUT", {**body, "audiences": ["other"]})
     members = (await world.ask(admin, f"/v1/organisations/{where}/members")).body["members"]
     assert [each["subject"] for each in members] == ["ada"]
+
+
+async def test_a_provider_speaks_for_an_organisation_no_more_and_for_others_still(
+    world: World, admin: str, exported: Path
+) -> None:
+    mine, others = await organisation(world, admin), await organisation(world, admin)
+    url = f"https://{uuid4()}.example.com"
+    body = {"url": url, "audiences": ["bulkhead"], "organisations": [mine, others]}
+    issuer = (await world.ask(admin, "/v1/issuers", "PUT", body)).body["id"]
+    assert (await put_member(world, admin, mine, issuer=url, subject="ada")).status == 200
+    path = f"/v1/issuers/{issuer}/organisations/{mine}"
+    assert [(await world.ask(admin, path, "DELETE")).status for _ in range(2)] == [204, 404]
+    assert issuer in kept(exported, Revoked.ISSUER_ORGANISATION)
+    known = await world.value("SELECT count(*) FROM membership(%s, 'ada')", url)
+    assert known == 0
+    assert (await put_member(world, admin, others, issuer=url, subject="bob")).status == 200
+    await world.ask(admin, "/v1/issuers", "PUT", body)
+    assert (await world.ask(admin, f"/v1/organisations/{mine}/members")).body["members"] == []
