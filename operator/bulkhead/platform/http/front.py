@@ -13,10 +13,11 @@ import asyncio
 import time
 import traceback
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
+from uuid import UUID
 
 import msgspec
 import psycopg
@@ -25,7 +26,7 @@ from starlette.types import Receive, Scope, Send
 
 from bulkhead.platform.http import answers, decoding, sending, trace
 from bulkhead.platform.http.incoming import Incoming, Left, index
-from bulkhead.platform.http.limits import Allowance, Failures, quota_headers, spend
+from bulkhead.platform.http.limits import Allowance, Failures, Large, quota_headers, spend
 from bulkhead.platform.http.metrics import HttpMetrics
 from bulkhead.platform.http.route import (
     WITHOUT_HEADER,
@@ -33,10 +34,12 @@ from bulkhead.platform.http.route import (
     Call,
     Caller,
     Headers,
+    Joined,
     Principal,
     Response,
     Route,
     Tx,
+    User,
     permit,
 )
 from bulkhead.platform.http.source import Network, source_of
@@ -50,6 +53,8 @@ log = structlog.get_logger(__name__)
 UNAVAILABLE = (psycopg.OperationalError, psycopg.InterfaceError)
 """A database that does not answer, has no connection left, or asks to try again: classes 08, 40, 53 and 57."""
 RETRY_SECONDS = 2
+USUAL_BYTES = documents.MOST_BYTES
+"""Of a body; what is larger is gathered for a few callers at a time."""
 SLOW_SECONDS = 1.0
 """Beyond it a request is in the log even though all went well."""
 
@@ -120,6 +125,7 @@ class Front:
         self._metrics = metrics
         self._randomness = randomness
         self._spans = spans
+        self._large = Large()
         self._trusted = trusted
         self._draining = draining
 
@@ -211,6 +217,11 @@ class Front:
             exchange.allowances = await self._quota(principal)
             spend(exchange.allowances)
         permit(row.caller, principal, match.path)
+        with self._large.place(_payer(principal)) if _is_large(row, request) else nullcontext():
+            return await self._handled(match, request, principal)
+
+    async def _handled(self, match: Match, request: Incoming, principal: Principal) -> Response:
+        row = match.row
         query, body = _query(row, request), await _body(row, request)
         async with AsyncExitStack() as around:
             call = Call(
@@ -267,6 +278,25 @@ class Front:
             seconds=round(seconds, 4),
             source=exchange.request.source,
         )
+
+
+def _is_large(row: Route, request: Incoming) -> bool:
+    """Whether the body may be one that not everybody may have gathered here at once; one that does not say its length
+    may be."""
+    if row.raw or row.most_body <= USUAL_BYTES or not request.has_body:
+        return False
+    return not 0 < request.announced <= USUAL_BYTES
+
+
+def _payer(principal: Principal) -> UUID | None:
+    """Whose places a large body takes; None: those that are nobody's in particular."""
+    match principal:
+        case Joined():
+            return principal.plane_id
+        case User():
+            return principal.organisation_id
+        case _:
+            return None
 
 
 def _query(row: Route, request: Incoming) -> Any:

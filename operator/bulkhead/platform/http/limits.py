@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import ipaddress
 import math
-from collections import OrderedDict
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 
 from bulkhead.protocol.problems import Code, Problem
+
+LARGE_RETRY_SECONDS = 2
 
 
 # -- failures ----------------------------------------------------------------------------------------------------------
@@ -57,6 +60,32 @@ def network_of(source: str) -> str:
     if ":" not in source:
         return source
     return str(ipaddress.ip_network((source, 64), strict=False))
+
+
+# -- memory ------------------------------------------------------------------------------------------------------------
+@dataclass(slots=True)
+class Large:
+    """Places for large bodies, which are gathered in memory and handled at a cost that grows with them.
+
+    most: at once, of all callers; most_of_one: of one plane or organisation, whichever the caller belongs to
+    """
+
+    most: int = 16
+    most_of_one: int = 2
+    _held: Counter[Hashable] = field(default_factory=Counter)
+
+    @contextmanager
+    def place(self, whose: Hashable) -> Iterator[None]:
+        """One, for the time of the block. Problem where there is none left."""
+        if self._held[whose] >= self.most_of_one or self._held.total() >= self.most:
+            raise Problem(Code.RATE_LIMITED, "too many large bodies come at once", retry_after=LARGE_RETRY_SECONDS)
+        self._held[whose] += 1
+        try:
+            yield
+        finally:
+            self._held[whose] -= 1
+            if not self._held[whose]:
+                del self._held[whose]
 
 
 # -- quota -------------------------------------------------------------------------------------------------------------

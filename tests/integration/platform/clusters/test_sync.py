@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+import contextlib
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -34,6 +35,7 @@ from bulkhead.protocol.sync import (
 from tests.integration.platform.clusters.gen import beats
 from tests.integration.platform.joining.platform import Answered, Joiner, World, ask
 from tests.integration.platform.server import one
+from tests.world import eventually
 
 UID = "00000000-0000-4000-8000-000000000000"
 
@@ -295,3 +297,41 @@ async def test_duplicates_and_reorderings_leave_what_the_first_of_each_said(
 def test_the_largest_snapshot_fits_into_a_request() -> None:
     largest = snapshot(Stream(epoch=2**31 - 1, number=2**31 - 1), *map(index, range(MOST_SNAPSHOT_ROWS)))
     assert len(canonical(largest)) < MOST_BYTES
+
+
+@contextlib.asynccontextmanager
+async def half_sent(world: World, cluster: Joiner, length: str) -> AsyncIterator[asyncio.StreamReader]:
+    """A sync whose head has come and whose body has not."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", world.first.port)
+    head = (
+        f"POST /v1/clusters/{cluster.identity}/sync HTTP/1.1",
+        "Host: platform.test",
+        f"Authorization: Bearer {cluster.service_key}",
+        "Content-Type: application/json",
+        length,
+    )
+    writer.write(("\r\n".join(head) + "\r\n\r\n").encode())
+    try:
+        yield reader
+    finally:
+        writer.close()
+
+
+@pytest.mark.parametrize("length", ["Content-Length: 4194304", "Transfer-Encoding: chunked"])
+async def test_a_plane_has_few_large_bodies_gathered_at_once_and_its_heartbeats_are_heard(
+    world: World, length: str
+) -> None:
+    clusters = [await world.joined_cluster() for _ in range(3)]
+    async with half_sent(world, clusters[0], length), half_sent(world, clusters[1], length):
+
+        async def refused() -> bool:
+            async with half_sent(world, clusters[2], length) as reader:
+                try:
+                    async with asyncio.timeout(3.0):
+                        return b" 429 " in await reader.readline()
+                except TimeoutError:
+                    return False
+
+        await eventually(refused)
+        await beats(world.first, clusters[2])
+        assert (await sync(world, clusters[2], snapshot(None, index(1)))).status == 200
