@@ -15,6 +15,7 @@ import traceback
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 from uuid import UUID
@@ -213,15 +214,19 @@ class Front:
     async def _answered(self, exchange: _Exchange, match: Match) -> Response:
         row, request = match.row, exchange.request
         principal = await self._authenticated(row, request)
+        await self._count(exchange, principal)
+        permit(row.caller, principal, match.path)
+        with self._large.place(_payer(principal)) if _is_large(row, request) else nullcontext():
+            return await self._handled(exchange, match, principal)
+
+    async def _count(self, exchange: _Exchange, principal: Principal) -> None:
+        """One request of `principal`. Problem where its quota is used up."""
         if self._quota:
             exchange.allowances = await self._quota(principal)
             spend(exchange.allowances)
-        permit(row.caller, principal, match.path)
-        with self._large.place(_payer(principal)) if _is_large(row, request) else nullcontext():
-            return await self._handled(match, request, principal)
 
-    async def _handled(self, match: Match, request: Incoming, principal: Principal) -> Response:
-        row = match.row
+    async def _handled(self, exchange: _Exchange, match: Match, principal: Principal) -> Response:
+        row, request = match.row, exchange.request
         query, body = _query(row, request), await _body(row, request)
         async with AsyncExitStack() as around:
             call = Call(
@@ -232,6 +237,7 @@ class Front:
                 request=request,
                 open_transaction=self._transaction,
                 around=around,
+                count=partial(self._count, exchange),
             )
             response = _encoded(row, await row.handler(call))
         for act in call.committed:

@@ -234,6 +234,7 @@ class Call(Generic[C, B]):
     request: Incoming
     open_transaction: Callable[[Any], AbstractAsyncContextManager[Tx]]
     around: AsyncExitStack
+    count: Callable[[Any], Awaitable[None]]
     committed: list[Callable[[], None]] = field(default_factory=list)
     opened: Tx | None = None
 
@@ -241,11 +242,13 @@ class Call(Generic[C, B]):
         """One more transaction in the caller's scope, for a handler that is to end it itself."""
         return self.open_transaction(self.caller)
 
-    def proven(self, principal: C) -> None:
-        """From here on this call is made by `principal`: its proof in the body was verified."""
+    async def proven(self, principal: C) -> None:
+        """From here on this call is made by `principal`: its proof in the body was verified. It counts towards its
+        quota; raises Problem where that is used up."""
         if self.opened is not None:
             raise RuntimeError("a transaction of another scope is open already")
         self.caller = principal
+        await self.count(principal)
 
     async def tx(self) -> Tx:
         """The transaction of this call, opened when it is first asked for.

@@ -57,7 +57,7 @@ class Exchange:
     async def __call__(self, call: ExchangeCall) -> Joined:
         """The answer to a token and a proof; the same again to the same call. Raises Problem."""
         proven = self._proven(call)
-        call.proven(_scoped(call.caller, proven))
+        await call.proven(_scoped(call.caller, proven))
         async with call.transaction() as tx:
             token, early = await _decision(tx, call, proven)
         if isinstance(early, Refuse):

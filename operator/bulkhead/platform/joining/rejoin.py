@@ -67,7 +67,7 @@ class Rejoining:
     async def challenge(self, call: Call[Any, ChallengeRequest]) -> Challenge:
         """What to sign, for who has signed that it wants to. Raises Problem."""
         found, _ = await bound.identified(self.pool, ChallengeClaims, call.body.proof, url=self.url)
-        call.proven(found.joined())
+        await call.proven(found.joined())
         tx = await call.tx()
         asked = {
             "nonce": self.random(NONCE_BYTES),
@@ -84,7 +84,7 @@ class Rejoining:
     async def rejoin(self, call: Call[Any, RejoinRequest]) -> Joined:
         """A new service key for who has answered its challenge; the same again to the same call. Raises Problem."""
         found, claims = await bound.identified(self.pool, RejoinClaims, call.body.proof, url=self.url)
-        call.proven(found.joined())
+        await call.proven(found.joined())
         digest = bytes.fromhex(documents.digest(claims))
         async with call.transaction() as tx:
             repeated = await self._repeat(tx, found, digest)

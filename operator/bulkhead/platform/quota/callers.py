@@ -22,7 +22,7 @@ SWEEP_SECONDS = 60.0
 
 
 class Callers:
-    """The quota of every kind of caller. Who has no identity yet is limited by source, where it fails."""
+    """The quota of every kind of caller. Who has shown nothing yet is limited by source, where it fails."""
 
     def __init__(self, leases: Leases, buckets: Buckets) -> None:
         self._leases = leases
@@ -42,7 +42,9 @@ class Callers:
                 return (self._buckets.take(str(principal.identity_id), limits.CLUSTER),)
             case Admin():
                 return (self._buckets.take(_person(principal), limits.ADMIN),)
-            case TokenHolder() | Anonymous():
+            case TokenHolder():
+                return (self._buckets.take(str(principal.token_id), limits.TOKEN),)
+            case Anonymous():
                 return ()
 
 

@@ -24,6 +24,8 @@ USER: Final = Limit(name="user", quota=600, block=30)
 ORGANISATION: Final = Limit(name="organisation", quota=6000, block=200)
 CLUSTER: Final = Limit(name="cluster", quota=120)
 """Four times what heartbeats, sync and a rotation come to."""
+TOKEN: Final = Limit(name="token", quota=60)
+"""A registration token is good for one exchange, which may be repeated."""
 PLANE: Final = Limit(name="plane", quota=6000)
 """A plane asks for a token for each of its clusters, and may have a thousand that begin together."""
 ADMIN: Final = Limit(name="admin", quota=600)
