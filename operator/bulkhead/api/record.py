@@ -64,6 +64,10 @@ class Holding(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Digest of what a bulk survey of the engine shows when all is as wanted; empty until it was so once."""
     recreated: str = ""
     """The last value of the annotation `bulkhead.dev/recreate` that was obeyed for this engine."""
+    predecessors: tuple[str, ...] = ()
+    """Of a DataPlane: the servers in whose place `server` was accepted, sorted."""
+    accepted: str = ""
+    """Of a DataPlane: the last entry of the annotation `bulkhead.dev/accept-engine` that was obeyed for this engine."""
 
     @property
     def published(self) -> Credential | None:

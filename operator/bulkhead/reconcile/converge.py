@@ -17,6 +17,7 @@ from typing import Any, Protocol
 import msgspec
 import structlog
 
+from bulkhead.api import labels
 from bulkhead.api.conditions import Reason, Status
 from bulkhead.api.record import EngineName, Holding
 from bulkhead.engines.contract import (
@@ -34,6 +35,7 @@ from bulkhead.engines.errors import EngineError, Insecure, Refused, Unavailable
 from bulkhead.reconcile.key import Key
 from bulkhead.reconcile.planes import OpenEngine
 from bulkhead.reconcile.report import READY, Verdict, waiting
+from bulkhead.reconcile.succession import UNMARKED, acceptance
 from bulkhead.reconcile.together import together
 from bulkhead.runtime.gate import BreakerOpen
 from bulkhead.runtime.mutations import Mutations
@@ -188,6 +190,11 @@ def _claimed(finding: Finding, at: str) -> Finding:
     return _decided(finding.subject.holding_now(holding), finding.seen)
 
 
+def reconsidered(finding: Finding, subject: Subject) -> Finding:
+    """What the same look means for `subject`, which knows more than it did then."""
+    return _decided(subject, finding.seen)
+
+
 def _decided(subject: Subject, seen: Any) -> Finding:
     return Finding(subject, subject.decide(seen), seen)
 
@@ -271,8 +278,10 @@ def verdict(engine: EngineName, decision: Decision) -> Verdict:
         case EngineChanged(remembered, found):
             return waiting(
                 Reason.ENGINE_CHANGED,
-                f'another server answers at this address ("{found}" instead of "{remembered}"); nothing is written '
-                "to it: point the DataPlane back to the server that holds the data",
+                f'another server answers at this address ("{found or UNMARKED}" instead of "{remembered}"); nothing is '
+                "written to it: point the DataPlane back to the server that holds the data, or, if this one has taken "
+                f"its place (an upgrade, a restored copy), say so by the annotation {labels.ACCEPT_ENGINE}="
+                f"{acceptance(engine, remembered, found)} of the DataPlane",
             )
         case Invalid(field, message):
             return waiting(Reason.INVALID_SPEC, f"{field}: {message}")

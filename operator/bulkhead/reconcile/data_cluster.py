@@ -187,7 +187,7 @@ def _with_listed_indexes(record: Record, cluster: DataCluster) -> Record:
 
 def _held(record: Record, name: EngineName, engine: OpenEngine, cluster: DataCluster, deps: Deps) -> Holding:
     """What is held for one engine, with its credentials renewed and a wish to recreate lost data obeyed once."""
-    held = record.holding(name)
+    held = engine.taken_over(record.holding(name))
     stamp = Stamp(record.installation, record.uid)
     try:
         credentials = engine.engine.credentials(record.names, stamp, held, deps.clock())

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import msgspec
 import structlog
 
+from bulkhead.api import labels
 from bulkhead.api.conditions import ENGINE_CONDITIONS, ConditionType, Reason, Status, condition, kstatus, merge, ready
 from bulkhead.api.data_plane import DataPlane, DataPlaneStatus, PlatformPlane
 from bulkhead.api.meta import Condition
@@ -22,13 +23,24 @@ from bulkhead.engines.errors import EngineError
 from bulkhead.kube.errors import NotFound
 from bulkhead.kube.resources import DATA_PLANES, SECRETS
 from bulkhead.reconcile import finalizers, key, planes, registered, status
-from bulkhead.reconcile.converge import Result, ServerSubject, claim, failure, finish, look
+from bulkhead.reconcile.converge import (
+    Finding,
+    Findings,
+    Result,
+    ServerSubject,
+    claim,
+    failure,
+    finish,
+    look,
+    reconsidered,
+)
 from bulkhead.reconcile.deps import DONE, RETRY, Deps, Outcome
 from bulkhead.reconcile.orphans import orphaned_records
 from bulkhead.reconcile.planes import OpenEngine, OpenPlane
 from bulkhead.reconcile.records import OpenRecord, RecordUnreadable
 from bulkhead.reconcile.registered import NO_PLATFORM, Standing
 from bulkhead.reconcile.report import PLATFORM_CONDITIONS, READY, Verdict, patch, waiting
+from bulkhead.reconcile.succession import UNMARKED, Succession, succession
 
 Secrets = Mapping[str, Mapping[str, str] | None]
 """Values by the name of their Secret; None where it does not exist."""
@@ -143,14 +155,56 @@ async def _prepare_engines(
     subjects = {name: _subject(engine, record.record) for name, engine in usable.items()}
     me = key.data_plane(plane.metadata.name)
 
-    findings = claim(await look(me, subjects), rfc3339(deps.clock()))
+    seen = await look(me, subjects)
+    accepted = _accepted(plane, seen, deps)
+    record.record = _with_accepted(record.record, accepted, deps)
+    again = {name: reconsidered(seen[name], _subject(usable[name], record.record)) for name in accepted}
+    findings = claim({**seen, **again}, rfc3339(deps.clock()))
     record.record = _holding(record.record, {name: f.subject.holding for name, f in findings.items()})
     await record.save()
+    _tell_accepted(plane, accepted)
     results = await finish(me, findings, deps.mutations)
     parts = {name: _part(engine, results.get(name)) for name, engine in opened.items()}
     record.record = _holding(record.record, {name: part.holding for name, part in parts.items() if part.holding})
     await record.save()
     return parts
+
+
+def _accepted(plane: DataPlane, seen: Findings, deps: Deps) -> dict[EngineName, Succession]:
+    """Servers that are from now on taken for those which the record names."""
+    wish = plane.metadata.annotations.get(labels.ACCEPT_ENGINE, "")
+    in_use = deps.view.names_plane(plane.metadata.name)
+    found = {
+        name: succession(name, each.subject.holding, _identity(each), wish=wish, in_use=in_use)
+        for name, each in seen.items()
+        if each.seen is not None
+    }
+    return {name: each for name, each in found.items() if each is not None}
+
+
+def _identity(finding: Finding) -> str:
+    return finding.subject.opened.engine.server_of(finding.seen).identity
+
+
+def _with_accepted(record: PlaneRecord, accepted: Mapping[EngineName, Succession], deps: Deps) -> PlaneRecord:
+    """With a fresh proposal: a server that has no identity yet must not be given the one of its predecessor."""
+    if not accepted:
+        return record
+    return _holding(
+        msgspec.structs.replace(record, proposal=deps.new_id()),
+        {name: each.holding for name, each in accepted.items()},
+    )
+
+
+def _tell_accepted(plane: DataPlane, accepted: Mapping[EngineName, Succession]) -> None:
+    for name, each in accepted.items():
+        log.warning(
+            "engine_accepted",
+            plane=plane.metadata.name,
+            engine=name.value,
+            server=each.holding.server or UNMARKED,
+            instead_of=each.former,
+        )
 
 
 def _holding(record: PlaneRecord, holdings: Mapping[EngineName, Holding]) -> PlaneRecord:
@@ -181,10 +235,14 @@ def _part(opened: OpenEngine | Verdict, result: Result | None) -> Part:
     if isinstance(opened, Verdict) or result is None:
         return Part(opened if isinstance(opened, Verdict) else READY)
     if result.seen is None:
-        return Part(result.verdict, replace(opened, identity=result.holding.server), result.holding)
+        return Part(result.verdict, _known(opened, result.holding), result.holding)
     server = opened.engine.server_of(result.seen)
     holding = msgspec.structs.replace(result.holding, server=result.holding.server or server.identity)
-    return Part(result.verdict, replace(opened, identity=holding.server), holding, server)
+    return Part(result.verdict, _known(opened, holding), holding, server)
+
+
+def _known(opened: OpenEngine, holding: Holding) -> OpenEngine:
+    return replace(opened, identity=holding.server, predecessors=holding.predecessors)
 
 
 async def _publish(plane: DataPlane, parts: Mapping[EngineName, Part], deps: Deps) -> None:
@@ -213,7 +271,8 @@ def _usable(part: Part) -> OpenEngine | Verdict:
 def _state(engine: OpenEngine | Verdict) -> str:
     if isinstance(engine, Verdict):
         return engine.reason.value
-    return f"{engine.fingerprint}/{engine.identity}/{'barred' if engine.barred else 'in use'}"
+    access = "barred" if engine.barred else "in use"
+    return "/".join((engine.fingerprint, engine.identity, *engine.predecessors, access))
 
 
 async def _write_status(

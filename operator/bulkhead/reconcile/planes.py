@@ -19,7 +19,7 @@ from bulkhead.api.data_plane import (
     VectorsEndpoint,
 )
 from bulkhead.api.meta import LocalRef
-from bulkhead.api.record import EngineName
+from bulkhead.api.record import EngineName, Holding
 from bulkhead.api.sensitive import Sensitive
 from bulkhead.engines.contract import Engine
 from bulkhead.reconcile.key import Key
@@ -67,8 +67,17 @@ class OpenEngine:
     fingerprint: str
     identity: str = ""
     """Who the server was when it was last looked at; the record of each tenant holds the same."""
+    predecessors: tuple[str, ...] = ()
+    """The servers in whose place this one was accepted."""
     barred: Verdict | None = None
     """Why nothing may be put on it (it is insecure), though what is there may still be cut and erased."""
+
+    def taken_over(self, held: Holding) -> Holding:
+        """What a DataCluster holds, on this server if it is on a predecessor. Data must be found there, with our stamp;
+        claims are dropped, because it was the other server on which our names were seen absent."""
+        if held.server not in self.predecessors:
+            return held
+        return msgspec.structs.replace(held, server=self.identity, claimed_at="", claimed=())
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from bulkhead.api.conditions import ENGINE_CONDITIONS, ConditionType
 from bulkhead.api.data_cluster import DataCluster
 from bulkhead.api.ownership import Stamp
 from bulkhead.api.plan import PlanSpec
-from bulkhead.api.record import EngineName, Record
+from bulkhead.api.record import EngineName, Holding, Record
 from bulkhead.engines.contract import Access, Request
 from bulkhead.reconcile import key
 from bulkhead.reconcile.context import access_wanted
@@ -44,19 +44,19 @@ def reachable(cluster: DataCluster, record: Record, deps: Deps) -> dict[EngineNa
     opened = deps.planes.open_plane(plane) if plane is not None else None
     engines = opened.engines if opened is not None else {}
     return {
-        name: TenantSubject(engine, _request(cluster, record, name))
+        name: TenantSubject(engine, _request(cluster, record, engine.taken_over(record.holding(name))))
         for name in record.holdings
         if isinstance(engine := engines.get(name), OpenEngine)
     }
 
 
-def _request(cluster: DataCluster, record: Record, name: EngineName) -> Request:
+def _request(cluster: DataCluster, record: Record, holding: Holding) -> Request:
     """What is needed to find and close what is there; limits play no part in it."""
     return Request(
         stamp=Stamp(record.installation, record.uid),
         names=record.names,
         spec=cluster.spec,
         plan=PlanSpec(),
-        holding=record.holding(name),
+        holding=holding,
         access=Access.CUT,
     )

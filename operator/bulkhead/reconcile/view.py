@@ -40,6 +40,8 @@ class View:
         self._children = ChildStore()
         self._outlines: dict[str, Outline] = {}
         self._by_slug: dict[str, set[str]] = {}
+        self._untold: set[str] = set()
+        """UIDs of DataClusters whose record has no outline that can be read."""
         self._references: dict[str, References] = {}
         self._by_tenant: dict[str, dict[str, None]] = {}
         self._by_plane: dict[str, dict[str, None]] = {}
@@ -66,8 +68,12 @@ class View:
         return self._named(self._by_plane.get(plane, _NONE))
 
     def count_on(self, plane: str) -> int:
-        """How many they are, without touching each."""
+        """How many there are, those that can not be read too, without touching each."""
         return len(self._by_plane.get(plane, _NONE))
+
+    def names_plane(self, plane: str) -> bool:
+        """Whether a DataCluster or a record names this DataPlane; a record that does not tell which one counts."""
+        return bool(self.count_on(plane) or self._untold) or any(each.plane == plane for each in self.outlines())
 
     @property
     def stores(self) -> tuple[ObjectStore[Any], ...]:
@@ -162,11 +168,15 @@ class View:
             self._forget_record(uid)
             return
         outline = outline_in(child.annotations)
-        if outline is not None:
+        if outline is None:
+            self._untold.add(uid)
+        else:
+            self._untold.discard(uid)
             self._outlines[outline.uid] = outline
             self._by_slug.setdefault(outline.slug, set()).add(outline.uid)
 
     def _forget_record(self, uid: str) -> None:
+        self._untold.discard(uid)
         outline = self._outlines.pop(uid, None)
         if outline is not None:
             self._by_slug[outline.slug].discard(uid)

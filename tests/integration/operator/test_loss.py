@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -312,6 +313,89 @@ async def test_an_empty_server_in_the_place_of_ours_gets_nothing_written_and_our
     await world.reason(DATA_PLANES, "default", condition, "Ready")
     assert await opened(world.plane, bindings) == ALL
     await asyncio.to_thread(remove_tree, ours.with_name("stranger"))
+
+
+# -- another server that is to be ours from now on --------------------------------------------------------------------
+async def put_empty_one_in_place_of(server: Server) -> None:
+    """Ours is stopped, its data set aside."""
+    await server.stop()
+    data_of(server).rename(data_of(server).with_name("aside"))
+    if isinstance(server, Postgres):
+        await server.initialise()
+    await server.start()
+
+
+async def put_back(server: Server) -> None:
+    """Ours, with all that it had."""
+    await server.stop()
+    await asyncio.to_thread(remove_tree, data_of(server))
+    data_of(server).with_name("aside").rename(data_of(server))
+    await server.start()
+
+
+def taken(world: World, plane: str) -> list[dict[str, Any]]:
+    """What the log says of servers that took the place of others."""
+    lines = (json.loads(line) for line in world.log().splitlines() if '"engine_accepted"' in line)
+    return [line for line in lines if line["plane"] == plane]
+
+
+async def accepted(world: World, condition: str, *, instead: str = "") -> str:
+    """Do what the condition of the DataPlane says about the server that answers now; returns the annotation."""
+    told = await world.reason(DATA_PLANES, "default", condition, "EngineChanged")
+    found = re.search(r"annotation (bulkhead\.dev/accept-engine=(\S+)) of", told["message"])
+    assert found is not None, told
+    await world.plane.kubectl("annotate", "--overwrite", "dataplane", "default", instead or found[1])
+    return found[1]
+
+
+@pytest.mark.parametrize(
+    ("name", "loss", "unmarked"), [("postgres", LOSSES[0], False), ("qdrant", LOSSES[2], True)], ids=["id", "unmarked"]
+)
+async def test_a_server_that_is_accepted_gets_nothing_of_what_was_lost_and_the_former_may_be_accepted_again(
+    world: World,
+    admins: Admins,
+    bindings: dict[str, dict[str, str]],
+    name: str,
+    loss: Loss,
+    unmarked: bool,  # noqa: FBT001 - a case
+) -> None:
+    server: Server = getattr(world.plane, name)
+    await put_empty_one_in_place_of(server)
+    entry = await accepted(world, loss.condition)
+    assert entry.endswith("/unmarked") is unmarked
+    await world.reason(DATA_PLANES, "default", loss.condition, "Ready")
+    await world.reason(DATA_CLUSTERS, SLUG, loss.condition, "DataMissing")
+    assert not await loss.there(admins), "an empty one hides the loss"
+    assert taken(world, "default")[-1]["engine"] == loss.engine
+
+    await put_back(server)
+    stale = await accepted(world, loss.condition, instead=entry)
+    assert (await world.condition(DATA_PLANES, "default", loss.condition))["reason"] == "EngineChanged"
+    await world.plane.kubectl("annotate", "--overwrite", "dataplane", "default", stale)
+    await world.ready(SLUG)
+    assert await world.bindings(SLUG) == bindings
+    assert await opened(world.plane, bindings) == ALL
+    await world.plane.kubectl("annotate", "dataplane", "default", "bulkhead.dev/accept-engine-")
+
+
+async def test_a_plane_that_nobody_uses_takes_the_server_that_answers(world: World) -> None:
+    """As after a mistyped host that reached another one."""
+    spec = (await world.kube.get(DATA_PLANES, "default"))["spec"]
+    await world.apply("DataPlane", "idle", {"postgres": {**spec["postgres"], "warmDatabases": 0}})
+    await world.plane_ready("idle")
+    server = world.plane.postgres
+    for number, change in enumerate((put_empty_one_in_place_of, put_back), start=1):
+        await change(server)
+        await world.plane.kubectl("annotate", "--overwrite", "dataplane", "idle", f"bulkhead.dev/reconcile={number}")
+
+        async def is_taken(times: int = number) -> bool:
+            return len(taken(world, "idle")) == times
+
+        await eventually(is_taken)
+        await world.plane_ready("idle")
+    await world.plane_ready()
+    await world.delete(DATA_PLANES, "idle")
+    await world.gone(DATA_PLANES, "idle")
 
 
 def remove_tree(folder: Path) -> None:

@@ -10,7 +10,7 @@ from bulkhead.kube.resources import SECRETS, Resource
 from bulkhead.reconcile import registered
 from bulkhead.reconcile.deps import Deps
 from bulkhead.reconcile.key import Key
-from bulkhead.reconcile.planes import Planes
+from bulkhead.reconcile.planes import EngineFactory, Planes
 from bulkhead.reconcile.records import Records
 from bulkhead.reconcile.view import View
 from bulkhead.registration.beats import Beats
@@ -28,7 +28,7 @@ def no_engine(*_: Any) -> Any:
 class Desk:
     """The dependencies of the flows over one view and one API server."""
 
-    def __init__(self, view: View, kube: MemoryKube) -> None:
+    def __init__(self, view: View, kube: MemoryKube, open_engine: EngineFactory = no_engine) -> None:
         self.view = view
         self.kube = kube
         self.enqueued: list[Key] = []
@@ -59,7 +59,7 @@ class Desk:
                 on_remove=lambda _: None,
                 newest=view.secret_version,
             ),
-            planes=Planes(no_engine),
+            planes=Planes(open_engine),
             mutations=Mutations(lambda *_: None, lambda: True),
             beats=self.beats,
             joining=asyncio.Semaphore(1),
@@ -71,10 +71,15 @@ class Desk:
         )
 
     @classmethod
-    def of(cls, *objects: gen.AnyObject, more: tuple[tuple[Resource, dict[str, Any]], ...] = ()) -> Desk:
+    def of(
+        cls,
+        *objects: gen.AnyObject,
+        more: tuple[tuple[Resource, dict[str, Any]], ...] = (),
+        open_engine: EngineFactory = no_engine,
+    ) -> Desk:
         """One whose view has seen everything that the API server holds; of `more` it knows nothing."""
         seen = [(gen.resource_of(each), gen.raw(each)) for each in objects]
-        return cls(gen.view(*objects), MemoryKube(*seen, *more))
+        return cls(gen.view(*objects), MemoryKube(*seen, *more), open_engine)
 
     def _note(self, resource: Resource, answer: dict[str, Any]) -> None:
         self.answers.append((resource.kind, answer["metadata"]["name"]))

@@ -23,6 +23,7 @@ from bulkhead.engines.contract import (
     Request,
     Server,
     ServerRequest,
+    engine_changed,
 )
 from bulkhead.engines.errors import EngineError, Unavailable
 from bulkhead.reconcile.key import Key
@@ -109,6 +110,8 @@ class MemoryEngine:
 
     def decide_server(self, request: ServerRequest, seen: Seen) -> Decision:
         marker = f"marker of {request.stamp.uid}"
+        if changed := engine_changed(request.holding.server, seen.identity):
+            return changed
         return Do() if seen.database else Do((Create(marker, str(request.stamp)),))
 
     def credentials(

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+
+import pytest
+
 from bulkhead.api import labels
 from bulkhead.api.conditions import Reason
-from bulkhead.api.data_plane import PlatformEndpoint
+from bulkhead.api.data_plane import DataPlane, PlatformEndpoint
 from bulkhead.api.meta import LocalRef
-from bulkhead.api.record import EngineName
+from bulkhead.api.record import EngineName, Holding, Outline, PlaneRecord
+from bulkhead.engines.errors import Refused
+from bulkhead.kube.children import ChildMeta
 from bulkhead.kube.resources import DATA_PLANES, SECRETS
 from bulkhead.reconcile import data_plane
 from bulkhead.reconcile.deps import RETRY
-from bulkhead.reconcile.planes import offered
+from bulkhead.reconcile.planes import OpenEngine, offered
 from bulkhead.reconcile.report import Verdict
 from tests.unit.reconcile import gen
 from tests.unit.reconcile.desk import Desk
+from tests.unit.reconcile.memory_engine import Gated, MemoryEngine
 
 PLATFORM = PlatformEndpoint(url="https://platform.example.com", registration_token_secret_ref=LocalRef(name="token"))
 PLANE = gen.plane(metadata={"finalizers": (labels.FINALIZER,)}, platform=PLATFORM)
@@ -39,3 +46,115 @@ async def test_a_plane_whose_record_can_not_be_read_says_so_of_every_engine_and_
     assert isinstance(said, Verdict)
     assert said.reason is Reason.RECORD_UNREADABLE
     assert [verb for verb, kind, _ in desk.kube.writes if kind == "secrets"] == []
+
+
+# -- another server ----------------------------------------------------------------------------------------------------
+ADMIN = {
+    "metadata": {"name": "postgres-admin", "namespace": gen.NAMESPACE, "uid": "u-admin", "resourceVersion": "1"},
+    "data": {"username": "YWRtaW4=", "password": "aHVudGVyMg=="},
+}
+WISH = "postgres:server-1/server-2"
+
+
+@pytest.fixture
+async def gated() -> AsyncIterator[Gated]:
+    """Another server than the one that the record of the plane names."""
+    async with Gated(MemoryEngine(identity="server-2")) as gated:
+        yield gated
+
+
+def on_postgres_alone(wish: str = "") -> DataPlane:
+    metadata = {"finalizers": (labels.FINALIZER,), "annotations": {labels.ACCEPT_ENGINE: wish} if wish else {}}
+    return gen.plane(metadata=metadata, object_store=None, vectors=None, search=None)
+
+
+async def remembering(gated: Gated, plane: DataPlane, *users: gen.AnyObject | Outline | ChildMeta) -> Desk:
+    """A plane whose record names the server before, after one look."""
+    desk = Desk.of(plane, more=((SECRETS, ADMIN),), open_engine=lambda *_: (gated.engine, gated.gate))
+    for user in users:
+        gen.show(desk.view, user)
+    held = {EngineName.POSTGRES: Holding(server="server-1")}
+    await desk.deps.records.draft(gen.plane_record(holdings=held)).save()
+    await data_plane.reconcile("default", desk.deps)
+    return desk
+
+
+async def remembered(desk: Desk) -> Holding:
+    record = await desk.deps.records.load(PlaneRecord, gen.uid_of("default"))
+    assert record is not None
+    return record.record.holding(EngineName.POSTGRES)
+
+
+def told(desk: Desk, condition: str = "PostgresReady") -> tuple[str, str]:
+    stored = desk.kube.objects[DATA_PLANES, "", "default"]["status"]["conditions"]
+    return next((each["reason"], each.get("message", "")) for each in stored if each["type"] == condition)
+
+
+async def test_a_stranger_in_the_place_of_a_server_in_use_is_not_taken_and_the_way_out_is_told(gated: Gated) -> None:
+    desk = await remembering(gated, on_postgres_alone(), gen.cluster())
+    reason, message = told(desk)
+    assert (reason, gated.engine.databases) == ("EngineChanged", {})
+    assert f"{labels.ACCEPT_ENGINE}={WISH} of the DataPlane" in message
+    assert (await remembered(desk)).server == "server-1"
+
+
+async def test_a_server_that_is_accepted_by_name_takes_the_place_of_the_former(gated: Gated) -> None:
+    desk = await remembering(gated, on_postgres_alone(WISH), gen.cluster())
+    assert told(desk) == ("Ready", "")
+    assert await remembered(desk) == Holding(server="server-2", predecessors=("server-1",), accepted=WISH)
+
+
+async def test_an_acceptance_is_written_down_before_anything_is_done_to_that_server(gated: Gated) -> None:
+    gated.engine.fails, gated.engine.fails_at = Refused("no"), "Create"
+    desk = await remembering(gated, on_postgres_alone(WISH), gen.cluster())
+    assert told(desk)[0] == "EngineRefused"
+    assert (await remembered(desk)).server == "server-2"
+
+
+async def test_the_same_acceptance_does_not_let_in_that_server_again_after_the_way_back(gated: Gated) -> None:
+    desk = await remembering(gated, on_postgres_alone(WISH), gen.cluster())
+    record = await desk.deps.records.load(PlaneRecord, gen.uid_of("default"))
+    assert record is not None
+    back = Holding(server="server-1", predecessors=("server-2",), accepted=WISH)
+    record.record = record.record.with_holding(EngineName.POSTGRES, back)
+    await record.save()
+    await data_plane.reconcile("default", desk.deps)
+    assert told(desk)[0] == "EngineChanged"
+
+
+@pytest.mark.parametrize(
+    "user",
+    [gen.cluster(), gen.outline(), gen.outline(retained_at="2026-01-01T00:00:00Z"),
+     gen.record_child(None, uid="u-dc-acme", text="{")],
+    ids=["a data cluster", "an orphaned record", "retained data", "a record that tells nothing"],
+)  # fmt: skip
+async def test_whoever_names_a_plane_uses_it(gated: Gated, user: gen.AnyObject | Outline | ChildMeta) -> None:
+    desk = await remembering(gated, on_postgres_alone(), user)
+    assert told(desk)[0] == "EngineChanged"
+
+
+async def test_a_plane_that_nobody_uses_takes_whichever_server_answers(gated: Gated) -> None:
+    """Its host was mistyped, and reached another one at first."""
+    desk = await remembering(gated, on_postgres_alone())
+    assert told(desk) == ("Ready", "")
+    assert await remembered(desk) == Holding(server="server-2", predecessors=("server-1",))
+
+
+async def test_a_server_that_has_no_identity_yet_is_not_given_that_of_its_predecessor(gated: Gated) -> None:
+    desk = await remembering(gated, on_postgres_alone(WISH), gen.cluster())
+    record = await desk.deps.records.load(PlaneRecord, gen.uid_of("default"))
+    assert record is not None
+    assert (gen.plane_record().proposal, record.record.proposal) == ("p-1", "id-1")
+
+
+async def test_data_that_is_on_the_accepted_server_is_used_and_what_is_not_there_is_missing(gated: Gated) -> None:
+    """Whose record names the former server moves on with what is provisioned, and without a claim."""
+    desk = await remembering(gated, on_postgres_alone(WISH), gen.cluster())
+    opened = desk.deps.planes.open_plane(on_postgres_alone())
+    assert opened is not None
+    engine = opened.engines[EngineName.POSTGRES]
+    assert isinstance(engine, OpenEngine)
+    held = gen.holding(claimed=("index/a",))
+    assert engine.taken_over(held) == gen.holding(server="server-2", claimed_at="", claimed=())
+    elsewhere = gen.holding(server="server-3")
+    assert engine.taken_over(elsewhere) == elsewhere

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -10,7 +11,7 @@ import pytest
 
 from bulkhead.api import labels
 from bulkhead.api.data_cluster import DataCluster, DeletionPolicy
-from bulkhead.api.record import EngineName
+from bulkhead.api.record import EngineName, Record
 from bulkhead.kube.resources import CUSTOM_RESOURCE_DEFINITIONS, DATA_CLUSTERS, TENANTS
 from bulkhead.reconcile import deletion
 from bulkhead.reconcile.planes import OpenPlane
@@ -34,13 +35,13 @@ async def gated() -> AsyncIterator[Gated]:
         yield gated
 
 
-async def after(gated: Gated, live: dict[str, Any] | None) -> Desk:
+async def after(gated: Gated, live: dict[str, Any] | None, record: Record | None = None) -> Desk:
     """A DataCluster and a Tenant that both say Delete, as the watches show them; `live`: the Tenant as it is by now.
     One deletion has run."""
     crd, tenant = (CUSTOM_RESOURCE_DEFINITIONS, CRD), ((TENANTS, live),) if live else ()
     desk = Desk.of(gen.plan(), gen.plane(), GOING, more=(crd, *tenant))
     gen.show(desk.view, gen.tenant(deletion_policy=DELETE))
-    await desk.deps.records.draft(gen.record()).save()
+    await desk.deps.records.draft(record or gen.record()).save()
     await desk.deps.planes.publish(
         "default", OpenPlane(gen.uid_of("default"), "v-1", {EngineName.POSTGRES: gated.opened})
     )
@@ -56,6 +57,13 @@ def is_let_go(desk: Desk) -> bool:
 
 async def test_what_tenant_and_data_cluster_both_give_up_is_erased(gated: Gated) -> None:
     desk = await after(gated, gen.raw(gen.tenant(deletion_policy=DELETE)))
+    assert (gated.engine.databases, is_let_go(desk)) == ({}, True)
+
+
+async def test_what_lies_on_a_server_that_took_the_place_of_the_former_is_erased_there(gated: Gated) -> None:
+    gated.opened = replace(gated.opened, predecessors=("server-0",))
+    held = {EngineName.POSTGRES: gen.holding(server="server-0")}
+    desk = await after(gated, None, gen.record(holdings=held))
     assert (gated.engine.databases, is_let_go(desk)) == ({}, True)
 
 
