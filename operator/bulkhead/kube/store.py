@@ -39,6 +39,8 @@ class Undecodable:
     metadata: Meta
     error: str
     """Where it does not fit; values are not quoted."""
+    spec: Any
+    """As it rests: what an object that can not be read names is not free for that."""
 
 
 class ObjectStore(Generic[T]):
@@ -94,6 +96,6 @@ class ObjectStore(Generic[T]):
         try:
             decoded = msgspec.convert(raw, self._kind)
         except msgspec.ValidationError as error:
-            return Undecodable(meta, str(error))
+            return Undecodable(meta, str(error), raw.get("spec"))
         decoded.metadata.annotations.pop(_NOT_KEPT, None)
         return decoded

@@ -283,7 +283,7 @@ async def _write_status(
     overall: Verdict | None,
     deps: Deps,
 ) -> None:
-    users = len(deps.view.data_clusters_on(plane.metadata.name))
+    users = deps.view.count_on(plane.metadata.name)
     wanted = status_of(plane, parts, overall, users, deps, standing)
     wanted = msgspec.structs.replace(wanted, platform=platform)
     changes = patch(msgspec.to_builtins(plane.status), msgspec.to_builtins(wanted))

@@ -176,15 +176,15 @@ async def _let_go(tenant: Tenant, deps: Deps) -> Outcome:
     if "deletionTimestamp" in crd["metadata"]:
         message = f'the CRD "{_CRD}" is being removed: nothing is deleted meanwhile'
         return await _stop(tenant, waiting(Reason.CRD_TERMINATING, message), deps)
-    clusters = deps.view.data_clusters_of(tenant.metadata.name)
-    if not clusters:
+    names = deps.view.names_of(tenant.metadata.name)
+    if not names:
         await finalizers.remove(TENANTS, tenant.metadata, deps)
         return DONE
-    for cluster in clusters:
+    for cluster in deps.view.data_clusters_of(tenant.metadata.name):
         if made_by(tenant, cluster) and not cluster.metadata.deletion_timestamp:
             await _delete(cluster, deps)
-    names = ", ".join(sorted(cluster.metadata.name for cluster in clusters))
-    message = f"waiting for its data clusters to go: {names}; those applied by hand must be deleted by hand"
+    listed = ", ".join(sorted(names))
+    message = f"waiting for its data clusters to go: {listed}; those applied by hand must be deleted by hand"
     await _stop(tenant, waiting(Reason.DELETING, message), deps)
     return DONE  # their going brings us back
 

@@ -60,11 +60,15 @@ class View:
         return _decoded(self.clusters.get(name))
 
     def data_clusters_of(self, tenant: str) -> Collection[DataCluster]:
-        """Every DataCluster whose `tenantRef` names this Tenant."""
+        """Every DataCluster whose `tenantRef` names this Tenant, as far as they can be read."""
         return self._named(self._by_tenant.get(tenant, _NONE))
 
+    def names_of(self, tenant: str) -> Collection[str]:
+        """The names of all that there are, those that can not be read too."""
+        return tuple(self._by_tenant.get(tenant, _NONE))
+
     def data_clusters_on(self, plane: str) -> Collection[DataCluster]:
-        """Every DataCluster whose `dataPlaneRef` names this DataPlane."""
+        """Every DataCluster whose `dataPlaneRef` names this DataPlane, as far as they can be read."""
         return self._named(self._by_plane.get(plane, _NONE))
 
     def count_on(self, plane: str) -> int:
@@ -90,8 +94,7 @@ class View:
         if resource != DATA_CLUSTERS:
             return None, None
         before = self._references.pop(name, None)
-        cluster = self.data_cluster(name)
-        after = References(cluster.spec.tenant_ref.name, cluster.spec.data_plane_ref.name) if cluster else None
+        after = _references(self.clusters.get(name), before)
         if before is not None:
             self._by_tenant[before.tenant].pop(name, None)
             self._by_plane[before.plane].pop(name, None)
@@ -180,6 +183,23 @@ class View:
         outline = self._outlines.pop(uid, None)
         if outline is not None:
             self._by_slug[outline.slug].discard(uid)
+
+
+def _references(found: DataCluster | Undecodable | None, before: References | None) -> References | None:
+    """Whom it names. One that can not be read, as after a rollback of the operator, still has its data somewhere; what
+    of its references can not be read either is as it was before."""
+    if not isinstance(found, Undecodable):
+        return References(found.spec.tenant_ref.name, found.spec.data_plane_ref.name) if found else None
+    known = before or References("", "")
+    return References(
+        _name_in(found.spec, "tenantRef") or known.tenant, _name_in(found.spec, "dataPlaneRef") or known.plane
+    )
+
+
+def _name_in(spec: Any, field: str) -> str:
+    reference = spec.get(field) if isinstance(spec, Mapping) else None
+    name = reference.get("name") if isinstance(reference, Mapping) else None
+    return name if isinstance(name, str) else ""
 
 
 def _decoded(found: T | Undecodable | None) -> T | None:

@@ -223,6 +223,18 @@ def show(shown: View, each: AnyObject | Outline | ChildMeta, *, version: str = "
             shown.changed(resource, each.metadata.name)
 
 
+def unreadable(wanted: AnyObject) -> dict[str, Any]:
+    """As a later release wrote it: with a word that our structs do not know."""
+    found = raw(wanted)
+    return {**found, "spec": {**found["spec"], "deletionPolicy": "Archive"}}
+
+
+def show_unreadable(shown: View, wanted: AnyObject) -> None:
+    """Tell the view of an object that it can not read."""
+    shown.store_of(resource_of(wanted)).put(unreadable(wanted))
+    shown.changed(resource_of(wanted), wanted.metadata.name)
+
+
 def remove(shown: View, gone: AnyObject) -> None:
     """Tell the view that it went."""
     resource = resource_of(gone)

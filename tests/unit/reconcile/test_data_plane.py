@@ -48,6 +48,17 @@ async def test_a_plane_whose_record_can_not_be_read_says_so_of_every_engine_and_
     assert [verb for verb, kind, _ in desk.kube.writes if kind == "secrets"] == []
 
 
+async def test_a_plane_is_not_let_go_under_a_data_cluster_that_can_not_be_read() -> None:
+    """Made by a later release, before the operator was rolled back."""
+    going = {"finalizers": (labels.FINALIZER,), "deletion_timestamp": "2026-11-22T12:00:00Z"}
+    desk = Desk.of(gen.plane(metadata=going))
+    gen.show_unreadable(desk.view, gen.cluster())
+    await data_plane.reconcile("default", desk.deps)
+    stored = desk.kube.objects[DATA_PLANES, "", "default"]
+    assert stored["metadata"]["finalizers"] == [labels.FINALIZER]
+    assert (told(desk, "Ready")[0], stored["status"]["dataClusters"]) == ("InUse", 1)
+
+
 # -- another server ----------------------------------------------------------------------------------------------------
 ADMIN = {
     "metadata": {"name": "postgres-admin", "namespace": gen.NAMESPACE, "uid": "u-admin", "resourceVersion": "1"},

@@ -341,6 +341,15 @@ async def test_a_tenant_waits_for_its_data_clusters() -> None:
     assert (finalizers(desk), ready(desk)[1]) == ([labels.FINALIZER], "Deleting")
 
 
+async def test_a_data_cluster_that_can_not_be_read_is_waited_for() -> None:
+    """Made by a later release, before the operator was rolled back."""
+    desk = leaving()
+    gen.show_unreadable(desk.view, made())
+    await reconciled(desk)
+    assert (finalizers(desk), ready(desk)[1]) == ([labels.FINALIZER], "Deleting")
+    assert "acme" in ready(desk)[2]
+
+
 async def test_what_was_applied_by_hand_is_waited_for_and_not_deleted() -> None:
     desk = leaving(gen.cluster("beta"))
     await reconciled(desk)

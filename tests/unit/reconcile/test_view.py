@@ -70,11 +70,23 @@ def test_a_data_cluster_that_changes_is_counted_once() -> None:
     assert (view.count_on("default"), len(view.data_clusters_on("default"))) == (1, 1)
 
 
-def test_a_data_cluster_that_can_not_be_read_any_more_is_in_no_index() -> None:
-    view = gen.view(gen.cluster())
-    view.clusters.put({"metadata": {"name": "acme", "uid": "u-dc-acme", "resourceVersion": "11"}, "spec": {}})
+@pytest.mark.parametrize(
+    "spec",
+    [{}, None, "?", {"tenantRef": {}, "dataPlaneRef": "default"}, {"tenantRef": {"name": 1}}],
+    ids=["nothing", "null", "a word", "no names", "no name"],
+)
+def test_a_data_cluster_that_can_not_be_read_any_more_is_nobodys_input_and_counts_where_it_did(spec: object) -> None:
+    view = gen.view(gen.cluster(plane="west"))
+    view.clusters.put({"metadata": {"name": "acme", "uid": "u-dc-acme", "resourceVersion": "11"}, "spec": spec})
     view.changed(DATA_CLUSTERS, "acme")
-    assert (clusters_of(view), view.count_on("default")) == (set(), 0)
+    assert (clusters_of(view), clusters_on(view, "west")) == (set(), set())
+    assert (view.count_on("west"), view.names_of("acme"), view.names_plane("west")) == (1, ("acme",), True)
+
+
+def test_a_data_cluster_that_never_could_be_read_counts_where_it_says() -> None:
+    view = gen.view()
+    gen.show_unreadable(view, gen.cluster(plane="west"))
+    assert (view.count_on("west"), view.names_of("acme")) == (1, ("acme",))
 
 
 def test_a_change_tells_whom_a_data_cluster_named_and_names() -> None:
