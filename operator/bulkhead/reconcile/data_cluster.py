@@ -69,8 +69,7 @@ async def reconcile(name: str, deps: Deps, *, suspect: bool = False) -> Outcome:
     if isinstance(context, NotYet):
         return DONE
     if isinstance(context, Unresolved):
-        await suspension.cut_unresolved(cluster, deps)
-        return await _wait(cluster, waiting(context.reason, context.message), deps)
+        return await _wait_unresolved(cluster, context, deps)
     seen = _children_seen(cluster, deps)
     if not suspect and _is_settled(cluster, context, seen, deps):
         renewal = _until_renewal(deps.view.outline(cluster.metadata.uid), deps)
@@ -130,6 +129,16 @@ def _until_renewal(outline: Outline | None, deps: Deps) -> Outcome:
         return DONE
     # Due and yet not renewed: its engine is out of use. Coming back at once would be a loop without a pause.
     return Outcome(at=outline.renew_at) if outline.renew_at > deps.clock().timestamp() else RETRY
+
+
+async def _wait_unresolved(cluster: DataCluster, why: Unresolved, deps: Deps) -> Outcome:
+    """Shut what must be shut, and say what is missing."""
+    try:
+        await suspension.cut_unresolved(cluster, deps)
+    except RecordUnreadable as error:
+        message = f"its access can not be cut: {error}. Beside that: {why.message}"
+        return await _wait(cluster, waiting(Reason.RECORD_UNREADABLE, message), deps)
+    return await _wait(cluster, waiting(why.reason, why.message), deps)
 
 
 async def _wait(cluster: DataCluster, verdict: Verdict, deps: Deps) -> Outcome:

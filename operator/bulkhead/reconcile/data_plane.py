@@ -104,9 +104,13 @@ def _leaving(plane: DataPlane, deps: Deps) -> Verdict | None:
 
 async def _let_go(plane: DataPlane, deps: Deps) -> Outcome:
     """Close the engines, forget what is remembered of them, let the object go."""
+    try:
+        record = await deps.records.load(PlaneRecord, plane.metadata.uid)
+    except RecordUnreadable as error:
+        why = waiting(Reason.RECORD_UNREADABLE, f"{error}, or delete that Secret: nothing uses this DataPlane any more")
+        return await _stand_still(plane, why, why, deps)
     await deps.planes.close(plane.metadata.name)
     await registered.close(plane, deps)
-    record = await deps.records.load(PlaneRecord, plane.metadata.uid)
     if record is not None:
         await record.remove()
     await finalizers.remove(DATA_PLANES, plane.metadata, deps)

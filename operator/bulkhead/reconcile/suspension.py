@@ -29,9 +29,9 @@ async def cut(
 
 async def cut_unresolved(cluster: DataCluster, deps: Deps) -> None:
     """Suspend a DataCluster whose plan, tenant or place can not be found; where nothing was made there is nothing to
-    cut.
+    cut. Raises RecordUnreadable: then nobody knows what to cut.
     """
-    if access_wanted(cluster, deps.view) is Access.OPEN or deps.view.outline(cluster.metadata.uid) is None:
+    if access_wanted(cluster, deps.view) is Access.OPEN or not deps.view.has_record(cluster.metadata.uid):
         return
     record = await deps.records.load(Record, cluster.metadata.uid)
     if record is not None:

@@ -12,9 +12,9 @@ from bulkhead.api.record import EngineName, Record
 from bulkhead.engines.errors import Refused
 from bulkhead.kube.children import PartialObject, child_from
 from bulkhead.kube.errors import AlreadyExists
-from bulkhead.kube.resources import DATA_CLUSTERS, NETWORK_POLICIES
+from bulkhead.kube.resources import DATA_CLUSTERS, NETWORK_POLICIES, SECRETS, Resource
 from bulkhead.reconcile import data_cluster
-from bulkhead.reconcile.deps import DONE
+from bulkhead.reconcile.deps import DONE, RETRY
 from bulkhead.reconcile.planes import OpenPlane
 from tests.unit.reconcile import gen
 from tests.unit.reconcile.desk import Desk
@@ -121,6 +121,38 @@ async def test_what_is_to_be_made_anew_stays_claimed_until_it_is(desk: Desk, gat
     assert opened is not None
     held = opened.record.holding(EngineName.POSTGRES)
     assert (held.claimed, held.provisioned) == (("database",), ())
+
+
+async def suspended_without_a_plan(gated: Gated, *more: tuple[Resource, Json]) -> Desk:
+    """A DataCluster that can not be resolved and must be shut all the same, after one look; in front of `more`."""
+    desk = Desk.of(gen.tenant(), gen.plane(), gen.cluster(suspended=True), more=more)
+    await desk.deps.planes.publish(
+        "default", OpenPlane(gen.uid_of("default"), "v-1", {EngineName.POSTGRES: gated.opened})
+    )
+    gated.engine.databases["acme"] = OURS
+    return desk
+
+
+async def test_what_must_be_shut_is_shut_although_its_outline_can_not_be_read(gated: Gated) -> None:
+    desk = await suspended_without_a_plan(gated)
+    await desk.deps.records.draft(gen.record()).save()
+    assert desk.view.outline("u-dc-acme") is None
+    await data_cluster.reconcile("acme", desk.deps)
+    assert gated.engine.databases == {"acme": Database(OURS.stamp, open=False)}
+
+
+async def test_what_can_not_be_shut_because_its_record_is_unreadable_is_told_with_all_that_is_missing(
+    gated: Gated,
+) -> None:
+    metadata = {"name": "record-u-dc-acme", "namespace": gen.NAMESPACE, "uid": "u-secret", "resourceVersion": "1"}
+    desk = await suspended_without_a_plan(gated, (SECRETS, {"metadata": metadata, "data": {"record": "bm8gcmVjb3Jk"}}))
+    gen.show(desk.view, gen.outline())
+    assert await data_cluster.reconcile("acme", desk.deps) == RETRY
+    told = {each["type"]: each for each in as_stored(desk)["status"]["conditions"]}
+    assert (told["Ready"]["reason"], told["Suspended"]["status"]) == ("RecordUnreadable", "Unknown")
+    assert 'Secret "record-u-dc-acme"' in told["Ready"]["message"]
+    assert 'the Plan "basic" does not exist' in told["Ready"]["message"]
+    assert gated.engine.databases == {"acme": OURS}
 
 
 # -- a restart ---------------------------------------------------------------------------------------------------------

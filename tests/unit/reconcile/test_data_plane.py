@@ -15,7 +15,7 @@ from bulkhead.engines.errors import Refused
 from bulkhead.kube.children import ChildMeta
 from bulkhead.kube.resources import DATA_PLANES, SECRETS
 from bulkhead.reconcile import data_plane
-from bulkhead.reconcile.deps import RETRY
+from bulkhead.reconcile.deps import DONE, RETRY
 from bulkhead.reconcile.planes import OpenEngine, offered
 from bulkhead.reconcile.report import Verdict
 from tests.unit.reconcile import gen
@@ -46,6 +46,17 @@ async def test_a_plane_whose_record_can_not_be_read_says_so_of_every_engine_and_
     assert isinstance(said, Verdict)
     assert said.reason is Reason.RECORD_UNREADABLE
     assert [verb for verb, kind, _ in desk.kube.writes if kind == "secrets"] == []
+
+
+async def test_a_plane_that_goes_tells_of_a_record_that_can_not_be_read_and_goes_without_it() -> None:
+    going = gen.plane(metadata={"finalizers": (labels.FINALIZER,), "deletion_timestamp": "2026-11-22T12:00:00Z"})
+    desk = Desk.of(going, more=((SECRETS, SPOILT),))
+    assert await data_plane.reconcile("default", desk.deps) == RETRY
+    reason, message = told(desk, "Ready")
+    assert (reason, '"plane-u-default"' in message, "delete that Secret" in message) == ("RecordUnreadable", True, True)
+    await desk.kube.delete(SECRETS, "plane-u-default", gen.NAMESPACE)
+    assert await data_plane.reconcile("default", desk.deps) == DONE
+    assert desk.kube.objects[DATA_PLANES, "", "default"]["metadata"]["finalizers"] == []
 
 
 async def test_a_plane_is_not_let_go_under_a_data_cluster_that_can_not_be_read() -> None:
