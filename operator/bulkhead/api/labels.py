@@ -33,7 +33,8 @@ RECONCILE = f"{GROUP}/reconcile"
 RECREATE = f"{GROUP}/recreate"
 """Request by annotation: the engine whose lost data may be made anew, empty."""
 ABANDON = f"{GROUP}/abandon"
-"""Request by annotation: the engine that an admin gives up, so that deletion no longer waits for it."""
+"""Request by annotation: the engine that an admin gives up, and the time of the deletion that waits for it no longer.
+"""
 ACCEPT_ENGINE = f"{GROUP}/accept-engine"
 """Request by annotation of a DataPlane: the server that may take the place of a former one, as `EngineChanged` names
 the two."""

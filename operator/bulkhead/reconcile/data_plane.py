@@ -35,7 +35,7 @@ from bulkhead.reconcile.converge import (
     reconsidered,
 )
 from bulkhead.reconcile.deps import DONE, RETRY, Deps, Outcome
-from bulkhead.reconcile.orphans import orphaned_records
+from bulkhead.reconcile.orphans import left_on, orphaned_records
 from bulkhead.reconcile.planes import OpenEngine, OpenPlane
 from bulkhead.reconcile.records import OpenRecord, RecordUnreadable
 from bulkhead.reconcile.registered import NO_PLATFORM, Standing
@@ -95,11 +95,19 @@ async def _stand_still(plane: DataPlane, why: Verdict, leaving: Verdict | None, 
 
 def _leaving(plane: DataPlane, deps: Deps) -> Verdict | None:
     """Whether a plane that is being deleted may go; None for one that is not. One in use stays in service, after a
-    restart too: its engines hold tenants' data, and deleting those needs it."""
+    restart too: its engines hold tenants' data, and deleting, restoring or finding that again needs it."""
     if not plane.metadata.deletion_timestamp:
         return None
     users = deps.view.count_on(plane.metadata.name)
-    return waiting(Reason.IN_USE, f"{users} data clusters use this plane: delete them first") if users else READY
+    if users:
+        return waiting(Reason.IN_USE, f"{users} data clusters use this plane: delete them first")
+    if left := left_on(plane.metadata.name, deps.view):
+        return waiting(
+            Reason.IN_USE,
+            f"its engines hold what is left of DataClusters that are gone: {left}. Nothing of it is erased: clear it "
+            "up there, then delete, in the operator's namespace, the Secret record-<UID> of each",
+        )
+    return READY
 
 
 async def _let_go(plane: DataPlane, deps: Deps) -> Outcome:

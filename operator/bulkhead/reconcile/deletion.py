@@ -141,11 +141,17 @@ def _parted(
     cluster: DataCluster, record: Record, deps: Deps
 ) -> tuple[dict[EngineName, TenantSubject], dict[ConditionType, Verdict]]:
     """Engines that hold something of it and can be asked; for the others, why they can not."""
-    given_up = {name.strip() for name in cluster.metadata.annotations.get(labels.ABANDON, "").split(",")}
+    given_up = {entry.strip() for entry in cluster.metadata.annotations.get(labels.ABANDON, "").split(",")}
     found = suspension.reachable(cluster, record, deps)
-    subjects = {name: subject for name, subject in found.items() if name.value not in given_up}
-    lost = [name for name in record.holdings if name not in found and name.value not in given_up]
+    subjects = {name: subject for name, subject in found.items() if _surrender(name, cluster) not in given_up}
+    lost = [name for name in record.holdings if name not in found and _surrender(name, cluster) not in given_up]
     return subjects, {ENGINE_CONDITIONS[name]: _unreachable(name, record.plane, deps) for name in lost}
+
+
+def _surrender(name: EngineName, cluster: DataCluster) -> str:
+    """The entry of the annotation by which an engine is given up. It names this very deletion: what is left over from
+    another one, or comes along with a manifest, gives nothing up."""
+    return f"{name.value}:{cluster.metadata.deletion_timestamp}"
 
 
 def _unreachable(name: EngineName, plane: str, deps: Deps) -> Verdict:
@@ -156,8 +162,7 @@ def _unreachable(name: EngineName, plane: str, deps: Deps) -> Verdict:
         return why
     return waiting(
         Reason.PLANE_NOT_READY,
-        f'the DataPlane "{plane}" does not offer {name.value} now, so what is there can not be cut: bring it back, '
-        f"or give this engine up by naming it in the annotation {labels.ABANDON}={name.value} (several: with commas)",
+        f'the DataPlane "{plane}" does not offer {name.value} now, so what is there can not be cut: bring it back',
     )
 
 
@@ -193,12 +198,25 @@ async def _let_go(cluster: DataCluster, deps: Deps) -> Outcome:
 async def _report(
     cluster: DataCluster, parts: Mapping[ConditionType, Verdict], hindrance: Verdict | None, deps: Deps
 ) -> Outcome:
+    parts = {part: _with_way_out(part, verdict, cluster) for part, verdict in parts.items()}
     left = [f"{part}: {verdict.message}" for part, verdict in parts.items() if not verdict.good]
     overall = hindrance or Verdict(Status.FALSE, Reason.DELETING, "; ".join(left))
     shown = {part: verdict if not verdict.good else _CUT for part, verdict in parts.items()}
     progress = Progress(parts=shown, overall=overall)
     await status.write(cluster, status_of(cluster, progress, deps.clock()), deps)
     return RETRY
+
+
+def _with_way_out(part: ConditionType, verdict: Verdict, cluster: DataCluster) -> Verdict:
+    """With how an engine is given up, where it is one that holds up the deletion."""
+    name = next((name for name, kind in ENGINE_CONDITIONS.items() if kind is part), None)
+    if name is None or verdict.good:
+        return verdict
+    entry = f"{labels.ABANDON}={_surrender(name, cluster)}"
+    way_out = (
+        f"if it is lost for good, give it up, with what is there, by the annotation {entry} (several: with commas)"
+    )
+    return Verdict(verdict.status, verdict.reason, f"{verdict.message}; {way_out}")
 
 
 _CUT = Verdict(Status.FALSE, Reason.DELETING, "done")

@@ -24,6 +24,13 @@ def orphans(view: View) -> Iterator[Outline]:
             yield outline
 
 
+def left_on(plane: str, view: View) -> str:
+    """Whose data is on the engines of a plane although the DataCluster is gone, orphaned or retained; empty: nobody's.
+    Only the plane remembers who those engines are."""
+    found = [each for each in view.outlines() if each.plane == plane and (each.retained_at or not _exists(each, view))]
+    return _named(sorted((each.slug, each.uid) for each in found)) if found else ""
+
+
 def orphaned_records(plane: str, view: View) -> Condition:
     """`OrphanedRecords` of a DataPlane."""
     found = sorted((each.slug, each.uid) for each in orphans(view) if each.plane == plane)
@@ -38,11 +45,14 @@ def _exists(outline: Outline, view: View) -> bool:
     return found is not None and found.metadata.uid == outline.uid
 
 
-def _message(found: Collection[tuple[str, str]]) -> str:
+def _named(found: Collection[tuple[str, str]]) -> str:
     named = ", ".join(f'"{slug}" ({uid})' for slug, uid in list(found)[:LISTED])
-    rest = f" and {len(found) - LISTED} more" if len(found) > LISTED else ""
+    return f"{named} and {len(found) - LISTED} more" if len(found) > LISTED else named
+
+
+def _message(found: Collection[tuple[str, str]]) -> str:
     return (
-        f"DataClusters are gone whose finalizer was taken off by hand: {named}{rest}. Nothing of theirs is erased, and "
-        "their names stay reserved: clear up what they have in the engines, then delete, in the operator's namespace, "
-        "the Secret record-<UID> of each"
+        f"DataClusters are gone whose finalizer was taken off by hand: {_named(found)}. Nothing of theirs is erased, "
+        "and their names stay reserved: clear up what they have in the engines, then delete, in the operator's "
+        "namespace, the Secret record-<UID> of each"
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from bulkhead.kube.resources import (
@@ -163,8 +165,15 @@ async def test_an_engine_that_is_given_up_is_waited_for_no_longer(world: World, 
     await world.ready_tenants("resigned")
     await world.plane.meilisearch.stop()
     await world.delete(TENANTS, "resigned")
-    await world.reason(DATA_CLUSTERS, "resigned", "SearchReady", "EngineUnavailable")
-    await world.plane.kubectl("annotate", "datacluster", "resigned", "bulkhead.dev/abandon=search")
+    await world.plane.kubectl("annotate", "datacluster", "resigned", "bulkhead.dev/abandon=search")  # of no deletion
+
+    async def way_out() -> str:
+        told = await world.reason(DATA_CLUSTERS, "resigned", "SearchReady", "EngineUnavailable")
+        found = re.search(r"annotation (bulkhead\.dev/abandon=search:\S+) ", told["message"])
+        assert found is not None, told
+        return found[1]
+
+    await world.plane.kubectl("annotate", "--overwrite", "datacluster", "resigned", await eventually(way_out))
     await world.gone(TENANTS, "resigned")
     await world.plane.meilisearch.start()
     left = await admins.remains("resigned")

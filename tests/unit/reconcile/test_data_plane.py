@@ -48,6 +48,21 @@ async def test_a_plane_whose_record_can_not_be_read_says_so_of_every_engine_and_
     assert [verb for verb, kind, _ in desk.kube.writes if kind == "secrets"] == []
 
 
+@pytest.mark.parametrize("retained_at", ["2026-01-01T00:00:00Z", ""], ids=["retained", "orphaned"])
+async def test_a_plane_stays_while_its_engines_hold_what_is_left_of_data_clusters(retained_at: str) -> None:
+    going = gen.plane(metadata={"finalizers": (labels.FINALIZER,), "deletion_timestamp": "2026-11-22T12:00:00Z"})
+    desk = Desk.of(going)
+    gen.show(desk.view, gen.outline(retained_at=retained_at))
+    gen.show(desk.view, gen.outline("elsewhere", plane="west", retained_at=retained_at))
+    await data_plane.reconcile("default", desk.deps)
+    assert desk.kube.objects[DATA_PLANES, "", "default"]["metadata"]["finalizers"] == [labels.FINALIZER]
+    reason, message = told(desk, "Ready")
+    assert (reason, '"acme" (u-dc-acme)' in message, "elsewhere" in message) == ("InUse", True, False)
+    desk.view.apply_child("DELETED", gen.record_child(gen.outline(), version="11"))
+    assert await data_plane.reconcile("default", desk.deps) == DONE
+    assert desk.kube.objects[DATA_PLANES, "", "default"]["metadata"]["finalizers"] == []
+
+
 async def test_a_plane_that_goes_tells_of_a_record_that_can_not_be_read_and_goes_without_it() -> None:
     going = gen.plane(metadata={"finalizers": (labels.FINALIZER,), "deletion_timestamp": "2026-11-22T12:00:00Z"})
     desk = Desk.of(going, more=((SECRETS, SPOILT),))

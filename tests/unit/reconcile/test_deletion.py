@@ -89,7 +89,13 @@ async def test_access_is_cut_and_nothing_erased_while_nobody_can_read_what_the_t
 async def test_engines_that_nobody_can_reach_any_more_are_given_up_together(gated: Gated) -> None:
     """Each names the annotation, which has one value: whoever set it for one and then the other would wait for ever."""
     holdings = {name: gen.holding() for name in (EngineName.POSTGRES, EngineName.SEARCH)}
-    for value, let_go in (("postgres", False), ("postgres,search", True)):
+    this, other = "2026-11-22T12:00:00Z", "2026-11-21T12:00:00Z"
+    for value, let_go in (
+        ("postgres,search", False),
+        (f"postgres:{other},search:{other}", False),
+        (f"postgres:{this}", False),
+        (f"postgres:{this},search:{this}", True),
+    ):
         going = replace_annotations(GOING, {labels.ABANDON: value})
         desk = Desk.of(
             gen.plan(), gen.tenant(deletion_policy=DELETE), going, more=((CUSTOM_RESOURCE_DEFINITIONS, CRD),)
@@ -99,7 +105,7 @@ async def test_engines_that_nobody_can_reach_any_more_are_given_up_together(gate
         assert is_let_go(desk) is let_go
         if not let_go:
             (search,) = [each for each in stored_conditions(desk) if each["type"] == "SearchReady"]
-            assert f"{labels.ABANDON}=search (several: with commas)" in search["message"]
+            assert f"{labels.ABANDON}=search:{this} (several: with commas)" in search["message"]
     assert gated.engine.databases == {"acme": OURS}
 
 
