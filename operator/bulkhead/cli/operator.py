@@ -6,12 +6,19 @@ import argparse
 import asyncio
 import os
 import sys
+from collections.abc import Callable
 
 import uvloop
 
 from bulkhead import app
 from bulkhead.kube.access import AccessError, find_access
 from bulkhead.telemetry import logs
+
+HEARTBEAT_SECONDS = (1.0, 50.0)
+"""Fewer would be a flood of calls; with more, late by their jitter, a single lost one would be the two minutes of
+silence that the platform takes for the end (protocol 4)."""
+DRIFT_SECONDS = (1.0, 86_400.0)
+"""Fewer would ask the engines for nothing else; with more, what somebody changed by hand would stay for days."""
 
 
 def configure(parser: argparse.ArgumentParser, seams: app.Seams | None) -> None:
@@ -23,11 +30,14 @@ def configure(parser: argparse.ArgumentParser, seams: app.Seams | None) -> None:
     parser.add_argument("--probe-host", default=app.Settings.probe_host, help="address of /healthz, /readyz, /metrics")
     parser.add_argument("--probe-port", type=int, default=app.Settings.probe_port, help="their port; 0: a free one")
     parser.add_argument(
-        "--drift-seconds", type=float, default=app.Settings.drift_seconds, help="between two surveys of every engine"
+        "--drift-seconds",
+        type=_seconds(*DRIFT_SECONDS),
+        default=app.Settings.drift_seconds,
+        help="between two surveys of every engine",
     )
     parser.add_argument(
         "--heartbeat-seconds",
-        type=float,
+        type=_seconds(*HEARTBEAT_SECONDS),
         default=app.Settings.heartbeat_seconds,
         help="between two heartbeats to the platform",
     )
@@ -60,3 +70,16 @@ def _positive(text: str) -> int:
     if value < 1:
         raise argparse.ArgumentTypeError(f"{value} is not a positive number")
     return value
+
+
+def _seconds(least: float, most: float) -> Callable[[str], float]:
+    def parsed(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds") from None
+        if not least <= value <= most:  # nor is NaN
+            raise argparse.ArgumentTypeError(f"{text} is not between {least:g} and {most:g} seconds")
+        return value
+
+    return parsed

@@ -53,6 +53,19 @@ def test_a_command_that_there_is_not_is_refused(arguments: list[str], capsys: py
     assert "usage: bulkhead" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("option", ["--heartbeat-seconds", "--drift-seconds"])
+@pytest.mark.parametrize("value", ["0", "-30", "0.001", "1e9", "inf", "nan", "soon", ""])
+def test_a_period_that_makes_no_sense_is_refused_with_what_would(
+    option: str, value: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["operator", f"{option}={value}"])
+    assert ended.value.code == 2
+    told = capsys.readouterr().err
+    assert f"argument {option}: " in told
+    assert "is not between 1 and " in told or "is not a number of seconds" in told
+
+
 def test_a_setting_that_is_missing_is_named(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
