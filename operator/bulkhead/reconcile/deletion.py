@@ -65,7 +65,7 @@ async def run(cluster: DataCluster, deps: Deps) -> Outcome:
         return await _report(cluster, parts, policy, deps)
     if policy is DeletionPolicy.DELETE:
         parts |= await _erase(cluster, record.record, parts, deps)
-    parts |= await _give_notice(cluster, record.record, deps)
+    parts |= await _give_notice(cluster, record, deps)
     if not all(verdict.good for verdict in parts.values()):
         return await _report(cluster, parts, None, deps)
 
@@ -130,9 +130,9 @@ async def _remove_namespace(cluster: DataCluster, record: Record, deps: Deps) ->
     return {ConditionType.NAMESPACE_READY: waiting(Reason.NAMESPACE_TERMINATING, message)}
 
 
-async def _give_notice(cluster: DataCluster, record: Record, deps: Deps) -> dict[ConditionType, Verdict]:
+async def _give_notice(cluster: DataCluster, record: OpenRecord[Record], deps: Deps) -> dict[ConditionType, Verdict]:
     """After all that counts more: what holds up the platform holds up nothing but the object and its record."""
-    if record.registration is None:
+    if record.record.registration is None:
         return {}
     return {ConditionType.REGISTERED: await registered.give_notice(cluster, record, deps)}
 

@@ -26,7 +26,7 @@ from bulkhead.protocol.address import platform_url
 from bulkhead.protocol.errors import Malformed
 from bulkhead.protocol.problems import Code
 from bulkhead.protocol.proofs import IdentityKind
-from bulkhead.protocol.registration import TenantRef, cluster_id
+from bulkhead.protocol.registration import TenantRef, cluster_id, plane_id
 from bulkhead.reconcile import key, planes, status
 from bulkhead.reconcile.context import platform_of
 from bulkhead.reconcile.deps import DONE, RETRY, Deps, Outcome
@@ -38,7 +38,7 @@ from bulkhead.registration.beats import Contact, Member, Told
 from bulkhead.registration.client import Platform
 from bulkhead.registration.decide import Aim
 from bulkhead.registration.errors import PlatformError, Refused, Silent, TokenMissing, Unintelligible, Unusable
-from bulkhead.registration.join import TARGET, Tools, join
+from bulkhead.registration.join import Tools, join, leave
 from bulkhead.registration.report import cluster_heartbeat, plane_heartbeat, rows
 
 NOTICE_SECONDS = 600.0
@@ -220,15 +220,7 @@ async def _join(cluster: DataCluster, plane: DataPlane, platform: Platform, lead
         return DONE  # the flow says so
     if record is None:
         return DONE  # nothing is made yet, so there is nothing to join with
-    before = record.record.registration
-    aim = Aim(
-        platform=platform.url,
-        kind=IdentityKind.CLUSTER,
-        uid=uid,
-        name=cluster.metadata.name,
-        plane=leader.registration.identity,
-        tenant=TenantRef(name=record.record.tenant, uid=record.record.tenant_uid),
-    )
+    before, aim = record.record.registration, _cluster_aim(record.record, platform, leader.registration.identity)
     tools = Tools(
         platform=platform,
         perform=deps.mutations.perform,
@@ -283,16 +275,21 @@ async def _tell(cluster: DataCluster, verdicts: Verdicts, identity: str, deps: D
 
 
 # -- the end -----------------------------------------------------------------------------------------------------------
-async def give_notice(cluster: DataCluster, record: Record, deps: Deps) -> Verdict:
+async def give_notice(cluster: DataCluster, record: OpenRecord[Record], deps: Deps) -> Verdict:
     """Tell the platform that it is being deleted. Ready: it knows, need not know, or could not be told in time."""
-    held = record.registration
-    platform = deps.beats.platform(record.plane)
+    held, plane = record.record.registration, deps.view.data_plane(record.record.plane)
+    platform = deps.beats.platform(record.record.plane)
     deps.beats.withdraw(cluster.metadata.uid)
-    if held is None or not held.key_id or platform is None or platform.url != held.platform:
+    if held is None or plane is None or platform is None or platform.url != held.platform:
         return READY
+    tools = Tools(
+        platform=platform,
+        perform=deps.mutations.perform,
+        save=partial(_save, record=record),
+        random=randomness.token_bytes,
+    )
     try:
-        call = partial(platform.delete, held.identity, decide.service_key(held))
-        await deps.mutations.perform(TARGET, "Delete", call)
+        await leave(held, _cluster_aim(record.record, platform, plane_id(plane.metadata.uid)), tools)
     except Refused as error:
         if error.code in _GONE:
             return READY
@@ -357,6 +354,17 @@ def describe(member: Member, view: View, release: str) -> Told | None:
 # -- words -------------------------------------------------------------------------------------------------------------
 def _plane_aim(plane: DataPlane, url: str, token: Sensitive = decide.NO_TOKEN) -> Aim:
     return Aim(platform=url, kind=IdentityKind.PLANE, uid=plane.metadata.uid, name=plane.metadata.name, token=token)
+
+
+def _cluster_aim(record: Record, platform: Platform, plane: str) -> Aim:
+    return Aim(
+        platform=platform.url,
+        kind=IdentityKind.CLUSTER,
+        uid=record.uid,
+        name=record.slug,
+        plane=plane,
+        tenant=TenantRef(name=record.tenant, uid=record.tenant_uid),
+    )
 
 
 def _member(subject: key.Key, uid: str, plane: DataPlane, held: Registration, outline: Outline | None = None) -> Member:

@@ -17,14 +17,31 @@ from bulkhead.protocol import proofs
 from bulkhead.protocol.credentials import Random, Secret, ServiceKey
 from bulkhead.protocol.documents import PROTOCOL
 from bulkhead.protocol.keys import SigningKey
+from bulkhead.protocol.problems import Code
 from bulkhead.protocol.proofs import ChallengeClaims, KeyRegistrationClaims, RegistrationClaims, RejoinClaims
 from bulkhead.protocol.registration import PLANE_TOKEN_SECONDS, Joined, TokenRequest
 from bulkhead.registration.client import Platform, parsed_token
-from bulkhead.registration.decide import Aim, Learnt, Step, after_refusal, next_step, service_key, signing_key, texts
+from bulkhead.registration.decide import (
+    NOTHING,
+    TOKEN_SPENT,
+    Aim,
+    Learnt,
+    Step,
+    after_refusal,
+    next_step,
+    service_key,
+    signing_key,
+    texts,
+)
 from bulkhead.registration.errors import Refused, TokenMissing, Unintelligible
 
 MOST_STEPS = 12
 """More than any way from nothing to joined has; what goes in a circle comes again later."""
+
+OPENING = frozenset({Step.EXCHANGE, Step.REJOIN})
+"""Steps that are answered with a new service key."""
+OPENED_NOTHING = TOKEN_SPENT | {Code.CHALLENGE_INVALID}
+"""How such a step is refused that was not taken before: an exact repeat is answered for ever."""
 
 TARGET = "platform"
 """What the seam of all changes calls it."""
@@ -65,6 +82,30 @@ async def join(held: Registration | None, aim: Aim, learnt: Learnt, tools: Tools
             held = await _taken(step, held, aim, tools)
         await tools.save(held)
     raise Unintelligible("the platform's answers lead nowhere: joining goes in a circle, and is tried again later")
+
+
+async def leave(held: Registration, aim: Aim, tools: Tools) -> None:
+    """Give notice that a cluster is being deleted. Raises PlatformError where that is not taken."""
+    held = await _with_its_key(held, aim, tools)
+    if held.key_id:
+        key = service_key(held)
+        await tools.perform(TARGET, "Delete", lambda: tools.platform.delete(held.identity, key))
+
+
+async def _with_its_key(held: Registration, aim: Aim, tools: Tools) -> Registration:
+    """A call whose answer a crash has lost is repeated: nothing else names the key that it opened, which would live on
+    without anybody who could end it."""
+    step = next_step(held, aim, NOTHING)
+    if step not in OPENING:
+        return held
+    try:
+        held = await _take(step, held, aim, tools)
+    except Refused as error:
+        if error.code in OPENED_NOTHING:
+            return held
+        raise
+    await tools.save(held)
+    return held
 
 
 async def _taken(step: Step, held: Registration, aim: Aim, tools: Tools) -> Registration:

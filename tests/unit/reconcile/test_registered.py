@@ -24,6 +24,7 @@ from bulkhead.reconcile.context import access_wanted
 from bulkhead.reconcile.deps import DONE, RETRY
 from bulkhead.reconcile.key import Key
 from bulkhead.reconcile.planes import OpenPlane
+from bulkhead.reconcile.records import OpenRecord
 from bulkhead.reconcile.report import Verdict, digest, waiting, with_platform
 from bulkhead.registration import decide
 from bulkhead.registration.decide import Learnt
@@ -56,6 +57,11 @@ class Office(Desk):
         assert stored is not None
         value = base64.b64decode(stored["data"]["record"])
         return msgspec.json.decode(value, type=Record, dec_hook=lambda kind, text: kind(text))
+
+    async def opened(self) -> OpenRecord[Record]:
+        found = await self.deps.records.load(Record, OTHER_UID)
+        assert found is not None
+        return found
 
     async def look(self) -> Any:
         """One look at the DataCluster, as the API server shows it."""
@@ -281,7 +287,7 @@ async def test_who_has_no_way_to_its_platform_any_more_is_told_to_be_lost(office
 async def test_the_notice_of_a_deletion_is_given_once(office: Office) -> None:
     await office.look_until_still()
     cluster = gen.cluster(metadata={"uid": OTHER_UID})
-    assert (await registered.give_notice(cluster, office.record(), office.deps)).good
+    assert (await registered.give_notice(cluster, await office.opened(), office.deps)).good
     assert office.platform.named("acme").deleted
 
 
@@ -290,25 +296,25 @@ async def test_who_is_not_known_any_more_needs_no_notice(office: Office, code: C
     await office.look_until_still()
     office.platform.named("acme").refusal = code
     cluster = gen.cluster(metadata={"uid": OTHER_UID})
-    assert (await registered.give_notice(cluster, office.record(), office.deps)).good
+    assert (await registered.give_notice(cluster, await office.opened(), office.deps)).good
 
 
 async def test_a_notice_that_is_not_taken_is_given_up_after_ten_minutes(office: Office) -> None:
     await office.look_until_still()
     office.platform.instead = lambda *_: refused(Problem(Code.UNAVAILABLE))
     cluster = gen.cluster(metadata={"uid": OTHER_UID})
-    first = await registered.give_notice(cluster, office.record(), office.deps)
+    first = await registered.give_notice(cluster, await office.opened(), office.deps)
     office.now += registered.NOTICE_SECONDS - 1
-    second = await registered.give_notice(cluster, office.record(), office.deps)
+    second = await registered.give_notice(cluster, await office.opened(), office.deps)
     office.now += 1
-    third = await registered.give_notice(cluster, office.record(), office.deps)
+    third = await registered.give_notice(cluster, await office.opened(), office.deps)
     assert [each.good for each in (first, second, third)] == [False, False, True]
     assert "not told yet" in first.message
 
 
 async def test_a_deletion_where_no_platform_was_ever_joined_says_nothing_of_one() -> None:
     desk = Desk.of(gen.cluster())
-    assert await deletion._give_notice(gen.cluster(), gen.record(), desk.deps) == {}
+    assert await deletion._give_notice(gen.cluster(), desk.deps.records.draft(gen.record()), desk.deps) == {}
 
 
 def test_what_is_retained_of_a_deleted_data_cluster_holds_no_key() -> None:

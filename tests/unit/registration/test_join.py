@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+import itertools
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from typing import TypeVar
 
 import pytest
 from aiohttp import web
@@ -14,12 +19,13 @@ from bulkhead.protocol.problems import Code, Problem
 from bulkhead.registration.client import Platform
 from bulkhead.registration.decide import NOTHING, Aim, Learnt, jwks, service_key
 from bulkhead.registration.errors import Refused, TokenMissing, Unintelligible, Unusable
-from bulkhead.registration.join import join
+from bulkhead.registration.join import Tools, join, leave
 from tests.scripted_platform import ScriptedPlatform, refused
 from tests.unit.protocol.gen import plain
 from tests.unit.registration import gen
 from tests.unit.registration.gen import Crash, Notes
 
+T = TypeVar("T")
 STEPS = ["AskToken", "Exchange"]
 
 
@@ -117,6 +123,126 @@ async def test_a_crash_at_any_moment_of_a_rotation_ends_with_the_new_key(
     assert scripted.named("acme").keys[after.key_id] == service_key(after).digest.hex()
     assert len(scripted.named("acme").keys) == 2
     assert after.next_secret == Sensitive("")
+
+
+@pytest.mark.parametrize("moment", range(1, 12))
+async def test_who_leaves_after_a_crash_at_any_moment_of_joining_leaves_no_key(
+    scripted: ScriptedPlatform, client: Platform, moment: int
+) -> None:
+    plane, notes, aim = await joined_plane(scripted, client), Notes(crash_at=moment), cluster_aim(scripted)
+    with contextlib.suppress(Crash):
+        await join(None, aim, NOTHING, gen.tools(client, notes, plane=plane))
+    if notes.saved:
+        await leave(notes.saved[-1], aim, gen.tools(client, Notes()))
+    assert [each for each in scripted.identities.values() if each.claims.name == "acme" and not each.deleted] == []
+
+
+@pytest.mark.parametrize("moment", range(1, 10))
+async def test_who_leaves_after_a_crash_at_any_moment_of_a_rejoin_leaves_no_key(
+    scripted: ScriptedPlatform, client: Platform, moment: int
+) -> None:
+    plane, aim, random = await joined_plane(scripted, client), cluster_aim(scripted), gen.bytes_in_order()
+    held = await join(None, aim, NOTHING, gen.tools(client, Notes(), plane=plane, random=random))
+    notes, learnt = Notes(crash_at=moment), Learnt(refused=Code.KEY_REVOKED, key_id=held.key_id)
+    with contextlib.suppress(Crash):
+        await join(held, aim, learnt, gen.tools(client, notes, plane=plane, random=random))
+    await leave(notes.saved[-1] if notes.saved else held, aim, gen.tools(client, Notes()))
+    assert scripted.named("acme").deleted
+
+
+async def test_who_leaves_with_a_token_that_is_worth_nothing_joins_nothing_to_do_so(
+    scripted: ScriptedPlatform, client: Platform
+) -> None:
+    plane, notes, aim = await joined_plane(scripted, client), Notes(crash_at=6), cluster_aim(scripted)
+    with contextlib.suppress(Crash):
+        await join(None, aim, NOTHING, gen.tools(client, notes, plane=plane))
+    scripted.tokens.clear()
+    await leave(notes.saved[-1], aim, gen.tools(client, Notes()))
+    assert len(scripted.identities) == 1
+
+
+@pytest.mark.parametrize("moment", range(1, 11))
+async def test_two_operators_that_join_one_cluster_at_once_end_in_one_identity_and_its_one_key(
+    scripted: ScriptedPlatform, client: Platform, moment: int
+) -> None:
+    plane, aim, shared = await joined_plane(scripted, client), cluster_aim(scripted), Shared()
+    await overtaken(shared, moment, lambda rival: join(shared.held, aim, NOTHING, rival.tools(client, plane)))
+    assert shared.held is not None
+    assert scripted.named("acme").keys == {shared.held.key_id: service_key(shared.held).digest.hex()}
+    assert len(scripted.identities) == 2
+
+
+@pytest.mark.parametrize("moment", range(1, 9))
+async def test_two_operators_that_rejoin_one_cluster_at_once_end_with_one_key_that_is_good(
+    scripted: ScriptedPlatform, client: Platform, moment: int
+) -> None:
+    plane, aim = await joined_plane(scripted, client), cluster_aim(scripted)
+    shared = Shared(await join(None, aim, NOTHING, gen.tools(client, Notes(), plane=plane)))
+    assert shared.held is not None
+    learnt = Learnt(refused=Code.KEY_FENCED, key_id=shared.held.key_id)
+    scripted.fence()
+    await overtaken(shared, moment, lambda rival: join(shared.held, aim, learnt, rival.tools(client, plane)))
+    assert scripted.named("acme").keys == {shared.held.key_id: service_key(shared.held).digest.hex()}
+
+
+async def overtaken(shared: Shared, moment: int, work: Callable[[Rival], Awaitable[Registration]]) -> None:
+    """One operator stands still at that moment of its work, another does all of it, and then the first goes on: whose
+    Lease has run out may have a call on its way."""
+    old = Rival(shared, stops_at=moment)
+    doing = asyncio.ensure_future(work(old))
+    await old.stopped.wait()
+    await work(Rival(shared))
+    old.goes_on.set()
+    with contextlib.suppress(Overtaken):
+        await doing
+
+
+class Overtaken(Exception):
+    """Somebody else wrote the record since it was read: the API server refuses."""
+
+
+@dataclass
+class Shared:
+    """A record that whoever read its newest version may write."""
+
+    held: Registration | None = None
+    version: int = 0
+
+
+class Rival:
+    """An operator beside another one."""
+
+    def __init__(self, shared: Shared, *, stops_at: int = 0) -> None:
+        self._shared = shared
+        self._version = shared.version
+        self._stops_at = stops_at
+        self._moments = itertools.count(1)
+        self.stopped = asyncio.Event()
+        self.goes_on = asyncio.Event()
+
+    def tools(self, client: Platform, plane: Registration) -> Tools:
+        return Tools(
+            platform=client, perform=self.perform, save=self.save, random=os.urandom, plane_key=service_key(plane)
+        )
+
+    async def save(self, registration: Registration) -> None:
+        await self._moment()
+        if self._version != self._shared.version:
+            raise Overtaken
+        self._shared.held, self._shared.version = registration, self._version + 1
+        self._version = self._shared.version
+        await self._moment()
+
+    async def perform(self, target: str, action: str, call: Callable[[], Awaitable[T]]) -> T:
+        await self._moment()
+        result = await call()
+        await self._moment()
+        return result
+
+    async def _moment(self) -> None:
+        if next(self._moments) == self._stops_at:
+            self.stopped.set()
+            await self.goes_on.wait()
 
 
 async def test_an_identity_that_a_restored_platform_forgot_joins_again_under_the_same_id(
