@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 import itertools
+import math
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field, replace
 
@@ -257,6 +258,7 @@ class Beats:
                 due, _, uid = heapq.heappop(self._heap)
                 pulse = self._pulses.get(uid)
                 if pulse is not None and pulse.due == due:
+                    pulse.due = math.inf  # planned twice for one moment, it beats once
                     return pulse
             pause = self._heap[0][0] - self._clock() if self._heap else None
             try:

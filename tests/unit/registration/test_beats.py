@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterable
+import random
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,9 +18,9 @@ from bulkhead.protocol.heartbeat import PERIOD, Desired, Heartbeat, HeartbeatAns
 from bulkhead.protocol.problems import Code, Problem
 from bulkhead.protocol.proofs import IdentityKind
 from bulkhead.protocol.sync import Delta, IndexRow, Phase, Snapshot, Stream, SyncAnswer, SyncRequest, key
-from bulkhead.registration.beats import IN_FLIGHT, LOST_PERIODS, REFUSED_PERIODS, Beats, Member, Told, _skew
+from bulkhead.registration.beats import IN_FLIGHT, LOST_PERIODS, REFUSED_PERIODS, SPREAD, Beats, Member, Told, _skew
 from bulkhead.registration.client import Platform
-from bulkhead.registration.errors import PlatformError, Refused, Silent
+from bulkhead.registration.errors import PlatformError, Refused, Silent, Unintelligible
 from bulkhead.registration.silence import FAILURES, PROBE_SECONDS, Silence, Subject
 from tests.unit.protocol.gen import KEY, NOW, PLATFORM, TOKEN, UID
 from tests.unit.registration import gen
@@ -84,7 +86,7 @@ class Desk:
 
 
 @contextlib.asynccontextmanager
-async def running(members: Iterable[Member] = (), *, jitter: float = 0.5) -> AsyncIterator[Desk]:
+async def running(members: Iterable[Member] = (), *, jitter: float | Callable[[], float] = 0.5) -> AsyncIterator[Desk]:
     def describe(member: Member) -> Told:
         row = IndexRow(id=UID, documents=desk.documents)
         return Told(beat(member), {key(row): row})
@@ -94,7 +96,7 @@ async def running(members: Iterable[Member] = (), *, jitter: float = 0.5) -> Asy
         look=lambda subject, seconds: desk.looks.append((subject, seconds)),
         clock=now,
         wall=lambda: NOW + desk.skew,
-        jitter=lambda: jitter,
+        jitter=jitter if callable(jitter) else lambda: jitter,
         open_platform=FakePlatform,
     )
     platform = await beats.connect("default", PLATFORM, None)
@@ -196,6 +198,46 @@ async def test_while_the_platform_is_silent_one_probe_at_a_time_is_made_for_all(
         assert len(desk.platform.beats) <= FAILURES + IN_FLIGHT + 300 / PROBE_SECONDS
         assert {subject for subject, _ in desk.looks} == {("DataCluster", f"c{n}") for n in range(100)}
         assert len(desk.looks) == 100
+
+
+OUTAGES: dict[str, Callable[[], PlatformError]] = {
+    "no answer": lambda: Silent("no answer"),
+    "garbage": lambda: Unintelligible("a page"),
+    "our own 503": lambda: refusal(Code.UNAVAILABLE),
+}
+
+
+@pytest.mark.parametrize("outage", OUTAGES)
+def test_an_outage_of_an_hour_is_said_of_each_and_over_for_each_within_a_period_and_without_a_rush(outage: str) -> None:
+    @in_virtual_time
+    async def run() -> None:
+        names = [f"c{n}" for n in range(MANY)]
+        jitter = random.Random(1).random  # noqa: S311 - the same in each run
+        async with running(map(member, names), jitter=jitter) as desk:
+            await asyncio.sleep(2 * PERIOD)
+            desk.platform.error = OUTAGES[outage]()
+            await asyncio.sleep(3600)
+            assert connected(desk, names) == {False}
+            for name in names:
+                desk.platform.silence.wait(("DataCluster", f"joins-{name}"))
+            desk.platform.error, asked, back = None, len(desk.platform.beats), now()
+            await asyncio.sleep(PROBE_SECONDS + (1 + SPREAD) * PERIOD + 1)
+            assert connected(desk, names) == {True}
+            calls = Counter(int(at) for at, _ in desk.platform.beats[asked:])
+            assert max(calls.values()) <= MANY / 4, "they come all at once"
+            assert {subject for subject, _ in desk.looks} >= {("DataCluster", name) for name in names}
+            joins = sorted(after for (_, name), after in desk.looks if name.startswith("joins-"))
+            assert (len(joins), joins[-1] < PERIOD, joins[MANY // 2] > PERIOD / 4) == (MANY, True, True)
+            assert now() - back < LOST_SECONDS
+
+    run()
+
+
+MANY = 50
+
+
+def connected(desk: Desk, names: Iterable[str]) -> set[bool]:
+    return {contact.connected for name in names if (contact := desk.beats.contact(f"uid-{name}"))}
 
 
 @in_virtual_time

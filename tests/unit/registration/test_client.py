@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
@@ -12,7 +14,7 @@ from bulkhead.protocol.heartbeat import Heartbeat, HeartbeatAnswer
 from bulkhead.protocol.problems import CONTENT_TYPE, Code, Problem
 from bulkhead.protocol.proofs import IdentityKind
 from bulkhead.protocol.sync import Phase
-from bulkhead.registration.client import MOST_BYTES, Platform
+from bulkhead.registration.client import ANSWER_SECONDS, MOST_BYTES, Platform
 from bulkhead.registration.decide import service_key
 from bulkhead.registration.errors import PlatformError, Refused, Silent, Unintelligible, Unusable
 from bulkhead.registration.silence import Silence
@@ -90,6 +92,27 @@ async def test_a_platform_that_is_not_there_is_silent(scripted: ScriptedPlatform
     await scripted.stop()
     with pytest.raises(Silent, match="can not be reached"):
         await beat()
+
+
+@pytest.mark.parametrize(
+    "drops", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 4096\r\n\r\n"], ids=["nothing", "a drop at a time"]
+)
+async def test_a_platform_that_takes_for_ever_is_silent_when_the_time_of_a_call_is_over(drops: bytes) -> None:
+    async def drip(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError):
+            writer.write(drops)
+            while not writer.is_closing():
+                writer.write(b" " if drops else b"")
+                await writer.drain()
+                await asyncio.sleep(0.05)
+
+    async with await asyncio.start_server(drip, "127.0.0.1", 0) as server:
+        client = gen.client(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", seconds=0.5)
+        began = asyncio.get_running_loop().time()
+        with pytest.raises(Silent, match="did not answer in time"):
+            await client.heartbeat(IdentityKind.CLUSTER, UID, service_key(HELD), BEAT)
+        assert asyncio.get_running_loop().time() - began < ANSWER_SECONDS
+        await client.close()
 
 
 async def test_no_error_shows_the_service_key_nor_does_its_cause(scripted: ScriptedPlatform, beat: Beat) -> None:

@@ -233,7 +233,7 @@ class Rival:
         self._version = self._shared.version
         await self._moment()
 
-    async def perform(self, target: str, action: str, call: Callable[[], Awaitable[T]]) -> T:
+    async def perform(self, target: str, action: str, call: Callable[[], Awaitable[T]]) -> T:  # noqa: ARG002 - the seam
         await self._moment()
         result = await call()
         await self._moment()
