@@ -88,6 +88,7 @@ class _Pulse:
     member: Member
     since: float
     due: float
+    beating: bool = False
     accepted: float | None = None
     refused: Refused | None = None
     trouble: str = "no heartbeat was answered"
@@ -271,13 +272,23 @@ class Beats:
         # Planned before the call: whatever becomes of it, there is a next time.
         self._plan(pulse, self._clock() + self._next_period())
         try:
-            await self._beat(pulse)
+            await self._beat_alone(pulse)
         except Exception as error:  # noqa: BLE001 - what one member meets must not end the beats of all
             log.critical("beat_broke", subject="/".join(pulse.member.subject), error=type(error).__name__)
         finally:
             self._slots.release()
         if self._pulses.get(pulse.member.uid) is pulse:
             self._say(pulse)
+
+    async def _beat_alone(self, pulse: _Pulse) -> None:
+        """Unless the beat before is still not answered: two at once would tell one change twice, and differently."""
+        if pulse.beating:
+            return
+        pulse.beating = True
+        try:
+            await self._beat(pulse)
+        finally:
+            pulse.beating = False
 
     async def _beat(self, pulse: _Pulse) -> None:
         member, platform = pulse.member, self.platform(pulse.member.plane)

@@ -368,6 +368,16 @@ async def test_a_delta_whose_answer_was_lost_is_sent_again_as_it_was() -> None:
 
 
 @in_virtual_time
+async def test_a_platform_that_takes_longer_than_a_period_is_told_one_thing_at_a_time() -> None:
+    async with running() as desk:
+        desk.platform.seconds = 2.5 * PERIOD
+        desk.beats.enrol(member())
+        await asyncio.sleep(20 * PERIOD)
+        assert desk.platform.most == 1
+        assert len(desk.platform.beats) > 5
+
+
+@in_virtual_time
 async def test_a_snapshot_is_sent_when_the_platform_asks_for_one() -> None:
     async with running() as desk:
         desk.beats.enrol(member())
