@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import AsyncIterator
+import os
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import msgspec
 import pytest
+from aiohttp import web
 
 from bulkhead.api.conditions import ConditionType, Phase, Reason, Status
 from bulkhead.api.data_plane import NOT_JOINED, PlatformEndpoint
@@ -149,6 +151,36 @@ async def test_a_platform_that_refuses_takes_no_readiness_away(office: Office) -
     assert (status, reason) == ("False", "PlaneUnconfirmed")
     assert "fingerprint" in message
     assert office.condition(ConditionType.CONNECTED)[0] == "Unknown"
+
+
+NONSENSE: dict[str, Callable[[], web.Response]] = {
+    "an error": lambda: web.Response(status=500),
+    "a page": lambda: web.Response(text="<html>Welcome</html>", content_type="text/html"),
+    "garbage": lambda: web.Response(body=os.urandom(64), content_type="application/json"),
+    "gone": lambda: web.Response(status=410),
+    "our own 503": lambda: refused(Problem(Code.UNAVAILABLE)),
+}
+
+
+@pytest.mark.parametrize("answer", NONSENSE)
+async def test_a_platform_that_answers_nonsense_takes_no_readiness_away_and_is_joined_once_it_is_well(
+    office: Office, answer: str
+) -> None:
+    office.platform.instead = lambda *_: NONSENSE[answer]()
+    assert await office.look() == RETRY
+    assert office.condition(ConditionType.READY)[:2] == ("True", "Ready")
+    assert office.condition(ConditionType.REGISTERED)[:2] == ("False", "PlatformUnavailable")
+    assert [write for write in office.kube.writes if write[0] == "delete"] == []
+    office.platform.instead = lambda *_: None
+    await office.look_until_still()
+    assert office.condition(ConditionType.REGISTERED)[:2] == ("True", "Ready")
+
+
+async def test_a_platform_whose_clock_is_an_hour_off_is_joined(office: Office) -> None:
+    office.platform.now = lambda: round(gen.NOW.timestamp()) - 3600
+    await office.look_until_still()
+    assert office.condition(ConditionType.READY)[:2] == ("True", "Ready")
+    assert office.condition(ConditionType.REGISTERED)[:2] == ("True", "Ready")
 
 
 async def test_a_platform_that_is_not_there_takes_no_readiness_away(office: Office) -> None:
