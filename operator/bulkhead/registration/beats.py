@@ -11,8 +11,10 @@ import asyncio
 import heapq
 import itertools
 import math
+from collections import defaultdict
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import structlog
 
@@ -39,7 +41,7 @@ REFUSED_PERIODS = 10
 LATE_SECONDS = 1.0
 """After the time from which a step may be taken: timers may be early by the resolution of their clock."""
 IN_FLIGHT = 8
-"""Heartbeats at once, of all planes."""
+"""Heartbeats at once, of one plane: a platform that is slow keeps those of no other waiting."""
 SKEW_SECONDS = 60
 """Difference of the clocks that is said."""
 
@@ -136,7 +138,7 @@ class Beats:
         self._order = itertools.count()
         self._wake = asyncio.Event()
         self._connected = asyncio.Event()
-        self._slots = asyncio.Semaphore(IN_FLIGHT)
+        self._slots = defaultdict[str, asyncio.Semaphore](partial(asyncio.Semaphore, IN_FLIGHT))
         self.complete = False
         """Whether all that joined before the start are members."""
 
@@ -242,9 +244,7 @@ class Beats:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._call(roll))
             while True:
-                pulse = await self._next()
-                await self._slots.acquire()
-                group.create_task(self._turn(pulse))
+                group.create_task(self._turn(await self._next()))
 
     async def _call(self, roll: Callable[[], AsyncIterator[Member]]) -> None:
         async for member in roll():
@@ -275,8 +275,6 @@ class Beats:
             await self._beat_alone(pulse)
         except Exception as error:  # noqa: BLE001 - what one member meets must not end the beats of all
             log.critical("beat_broke", subject="/".join(pulse.member.subject), error=type(error).__name__)
-        finally:
-            self._slots.release()
         if self._pulses.get(pulse.member.uid) is pulse:
             self._say(pulse)
 
@@ -286,7 +284,8 @@ class Beats:
             return
         pulse.beating = True
         try:
-            await self._beat(pulse)
+            async with self._slots[pulse.member.plane]:
+                await self._beat(pulse)
         finally:
             pulse.beating = False
 

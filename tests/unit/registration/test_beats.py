@@ -7,7 +7,7 @@ import contextlib
 import random
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -22,7 +22,7 @@ from bulkhead.registration.beats import IN_FLIGHT, LOST_PERIODS, REFUSED_PERIODS
 from bulkhead.registration.client import Platform
 from bulkhead.registration.errors import PlatformError, Refused, Silent, Unintelligible
 from bulkhead.registration.silence import FAILURES, PROBE_SECONDS, Silence, Subject
-from tests.unit.protocol.gen import KEY, NOW, PLATFORM, TOKEN, UID
+from tests.unit.protocol.gen import KEY, NOW, OTHER_PLATFORM, PLATFORM, TOKEN, UID
 from tests.unit.registration import gen
 from tests.unit.runtime.virtual_time import in_virtual_time, now
 
@@ -158,6 +158,18 @@ async def test_many_that_begin_at_once_are_spread_and_bounded_in_flight() -> Non
         assert desk.platform.most == IN_FLIGHT
         assert len({identity for _, identity in desk.platform.beats}) == 40
         assert desk.beats.complete
+
+
+@in_virtual_time
+async def test_a_platform_that_is_slow_keeps_nobody_of_another_plane_waiting() -> None:
+    async with running([member(f"c{n}") for n in range(300)]) as desk:
+        desk.platform.seconds = 9.0
+        well = await desk.beats.connect("other", OTHER_PLATFORM, None)
+        assert isinstance(well, FakePlatform)
+        desk.beats.enrol(replace(member("well", platform=OTHER_PLATFORM), plane="other"))
+        await asyncio.sleep(10 * PERIOD - 1)
+        assert [at for at, _ in well.beats] == [n * PERIOD for n in range(10)]
+        assert desk.platform.most == IN_FLIGHT
 
 
 @in_virtual_time
