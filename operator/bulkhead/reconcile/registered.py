@@ -194,7 +194,7 @@ async def keep(cluster: DataCluster, plane: DataPlane, deps: Deps) -> Outcome:
     if platform.silence.closed:
         platform.silence.wait(key.data_cluster(cluster.metadata.name))
         if not _joined(deps.view.outline(cluster.metadata.uid)):
-            await _tell(cluster, _failed(Silent("the platform does not answer"), None, plane), "", deps)
+            await _tell(cluster, _failed(Silent(platform.silence.why), None, plane), "", deps)
         return DONE
     if deps.joining.locked():
         return Outcome(at=deps.clock().timestamp() + BUSY_SECONDS)

@@ -302,7 +302,7 @@ class Beats:
             self._refused(pulse, error, held.key_id)
             return
         except PlatformError as error:
-            pulse.trouble = str(error) if not platform.silence.silent else pulse.trouble
+            pulse.trouble = str(error)
             return
         self._accepted(pulse, answer)
         if told.rows is not None:

@@ -26,6 +26,8 @@ class Silence:
         self._probing = False
         self._probe_at = 0.0
         self._waiting: set[Subject] = set()
+        self.why = "the platform does not answer"
+        """What the call came to with which the silence began: said of all, it stays the same until that is over."""
 
     @property
     def silent(self) -> bool:
@@ -46,15 +48,16 @@ class Silence:
         is."""
         probe = self.silent
         if self.closed:
-            raise Silent("the platform does not answer")
+            raise Silent(self.why)
         self._probing = self._probing or probe
         try:
             yield
         except Refused:
             self._heard()
             raise
-        except PlatformError:
+        except PlatformError as error:
             self._failures += 1
+            self.why = self.why if probe else str(error)
             self._probe_at = self._clock() + PROBE_SECONDS
             raise
         else:

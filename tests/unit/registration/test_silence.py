@@ -50,7 +50,17 @@ def test_a_probe_that_fails_puts_the_next_one_off() -> None:
     clock.fail()
     clock.now += PROBE_SECONDS
     clock.fail(1)
-    with pytest.raises(Silent, match="does not answer"):
+    with pytest.raises(Silent):
+        clock.call()
+
+
+def test_who_is_not_let_through_is_told_how_the_silence_began() -> None:
+    clock = Clock()
+    clock.fail()
+    clock.now += PROBE_SECONDS
+    with pytest.raises(Unintelligible):
+        clock.call(Unintelligible("a page"))
+    with pytest.raises(Silent, match="no answer"):
         clock.call()
 
 
