@@ -28,13 +28,16 @@ from hack.plane.accounts import NoAccount
 from hack.plane.binaries import TOOLS, BinaryMissing, Toolbox
 from hack.plane.installation import install
 from hack.plane.memory import resident_megabytes
-from hack.plane.plane import Part, Plane, PlaneOptions, say
+from hack.plane.plane import Part, Plane, PlaneOptions, say, together
+from hack.plane.platform import Platform
 from hack.plane.postgres_builds import PostgresVersion
 from hack.plane.process import ProcessError, Warden
 from hack.plane.state import AlreadyUp, State, claimed, facts_of, own_state, read_state, remove_state, runs, write_state
 
 DOWN_SECONDS: Final = 30.0
 POLL_SECONDS: Final = 0.1
+NEEDS: Final = {"bulkhead": Part.KUBERNETES, "platform": Part.POSTGRES}
+"""What can be installed on a plane, and what that plane must not be without."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -70,6 +73,7 @@ def add_options(one: argparse.ArgumentParser) -> None:
         "--no-fsync", action="store_true", help="force nothing to disk: faster, never for published figures"
     )
     one.add_argument("--bulkhead", action="store_true", help="install Bulkhead on it and run its operator")
+    one.add_argument("--platform", action="store_true", help="install the platform service on it and run it")
     one.add_argument("--without", action="append", choices=[*Part], default=[], help="leave a part out; repeatable")
 
 
@@ -79,10 +83,14 @@ def default_folder() -> Path:
 
 
 def up(options: argparse.Namespace) -> int:
+    for installed, part in NEEDS.items():
+        if getattr(options, installed) and part in options.without:
+            say(f"--{installed} needs {part}: leave out --without={part}")
+            return 2
     if options.detach:
         return up_detached(options.state, [word for word in options.words if word != "--detach"])
     with claimed(options.state), suppress(KeyboardInterrupt):
-        asyncio.run(run_until_told(options.state, plane_options(options), bulkhead=options.bulkhead))
+        asyncio.run(run_until_told(options))
     return 0
 
 
@@ -98,28 +106,38 @@ def plane_options(options: argparse.Namespace) -> PlaneOptions:
     )
 
 
-async def run_until_told(folder: Path, options: PlaneOptions, *, bulkhead: bool) -> None:
+async def run_until_told(options: argparse.Namespace) -> None:
     """Run a plane until SIGINT or SIGTERM; both also end one that is still starting."""
     this_task = asyncio.current_task()
     assert this_task is not None  # noqa: S101 - it is what runs here
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, this_task.cancel)
-    write_state(folder, own_state())
+    write_state(options.state, own_state())
     try:
-        async with Plane.start(options) as plane:
-            if bulkhead:
-                await run_bulkhead(plane)
-            write_state(folder, own_state(facts_of(plane)))
+        async with Plane.start(plane_options(options)) as plane:
+            async with together() as group:
+                if options.bulkhead:
+                    group.create_task(run_operator(plane))
+                if options.platform:
+                    group.create_task(run_platform(plane))
+            write_state(options.state, own_state(facts_of(plane)))
             await asyncio.Event().wait()
     except asyncio.CancelledError:
         say("ended")
     finally:
-        remove_state(folder)
+        remove_state(options.state)
 
 
-async def run_bulkhead(plane: Plane) -> None:
+async def run_operator(plane: Plane) -> None:
     started = time.monotonic()
     await (await install(plane)).operator().start()
     say(f"Bulkhead installed, its operator runs, after {time.monotonic() - started:.1f} s")
+
+
+async def run_platform(plane: Plane) -> None:
+    started = time.monotonic()
+    platform = await Platform.install(plane)
+    await platform.replica().start()
+    say(f"the platform service serves {platform.url}, after {time.monotonic() - started:.1f} s")
 
 
 def up_detached(folder: Path, words: Sequence[str]) -> int:

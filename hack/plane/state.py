@@ -13,6 +13,7 @@ from hack.plane.certificates import write_private
 from hack.plane.kubernetes import ApiServer
 from hack.plane.minio import Minio
 from hack.plane.plane import Plane
+from hack.plane.platform import Replica
 from hack.plane.postgres import Postgres
 from hack.plane.search import Meilisearch
 from hack.plane.vectors import Qdrant
@@ -71,6 +72,15 @@ class MeilisearchFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class PlatformFacts:
+    """ca_pem: empty: it speaks plain HTTP. program: the `bulkhead` of whoever maintains it; holds secrets."""
+
+    url: str
+    ca_pem: str
+    program: str
+
+
+@dataclass(frozen=True, slots=True)
 class PlaneFacts:
     """How to reach each part of a plane; None: it was started without.
 
@@ -86,6 +96,7 @@ class PlaneFacts:
     minio: MinioFacts | None
     qdrant: QdrantFacts | None
     meilisearch: MeilisearchFacts | None
+    platform: PlatformFacts | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +181,7 @@ def facts_of(plane: Plane) -> PlaneFacts:
         minio=minio_facts(plane.find(Minio)),
         qdrant=qdrant_facts(plane.find(Qdrant)),
         meilisearch=meilisearch_facts(plane.find(Meilisearch)),
+        platform=platform_facts(plane.find(Replica)),
     )
 
 
@@ -202,3 +214,10 @@ def qdrant_facts(qdrant: Qdrant | None) -> QdrantFacts | None:
 
 def meilisearch_facts(search: Meilisearch | None) -> MeilisearchFacts | None:
     return None if search is None else MeilisearchFacts(search.url, search.emulated, search.master_key)
+
+
+def platform_facts(replica: Replica | None) -> PlatformFacts | None:
+    if replica is None:
+        return None
+    platform = replica.platform
+    return PlatformFacts(platform.url, platform.ca_pem, str(platform.program))

@@ -30,6 +30,7 @@ def facts() -> PlaneFacts:
         minio=MinioFacts("https://127.0.0.1:9000", "root", secret_key="hunter2"),
         qdrant=None,
         meilisearch=None,
+        platform=None,
     )
 
 
