@@ -26,7 +26,9 @@ from typing import Final, get_args
 
 from hack.plane.accounts import NoAccount
 from hack.plane.binaries import TOOLS, BinaryMissing, Toolbox
+from hack.plane.gateway import Gateway
 from hack.plane.installation import install
+from hack.plane.kubernetes import ApiServer
 from hack.plane.memory import resident_megabytes
 from hack.plane.plane import Part, Plane, PlaneOptions, say, together
 from hack.plane.platform import Platform
@@ -36,6 +38,8 @@ from hack.plane.state import AlreadyUp, State, claimed, facts_of, own_state, rea
 
 DOWN_SECONDS: Final = 30.0
 POLL_SECONDS: Final = 0.1
+HEARTBEAT_SECONDS: Final = 5
+"""Somebody is watching, and there are few clusters."""
 NEEDS: Final = {"bulkhead": Part.KUBERNETES, "platform": Part.POSTGRES}
 """What can be installed on a plane, and what that plane must not be without."""
 
@@ -73,7 +77,7 @@ def add_options(one: argparse.ArgumentParser) -> None:
         "--no-fsync", action="store_true", help="force nothing to disk: faster, never for published figures"
     )
     one.add_argument("--bulkhead", action="store_true", help="install Bulkhead on it and run its operator")
-    one.add_argument("--platform", action="store_true", help="install the platform service on it and run it")
+    one.add_argument("--platform", action="store_true", help="run the platform service, and a gateway to the Data APIs")
     one.add_argument("--without", action="append", choices=[*Part], default=[], help="leave a part out; repeatable")
 
 
@@ -120,23 +124,35 @@ async def run_until_told(options: argparse.Namespace) -> None:
                 if options.platform:
                     group.create_task(run_platform(plane))
             write_state(options.state, own_state(facts_of(plane)))
-            await asyncio.Event().wait()
+            await stay(plane)
     except asyncio.CancelledError:
         say("ended")
     finally:
         remove_state(options.state)
 
 
+async def stay(plane: Plane) -> None:
+    """Until this is cancelled. Meanwhile the gateway, if there is one, is kept as the operator publishes."""
+    gateway, api = plane.find(Gateway), plane.find(ApiServer)
+    if gateway and api:
+        await gateway.follow(api)
+    await asyncio.Event().wait()
+
+
 async def run_operator(plane: Plane) -> None:
     started = time.monotonic()
-    await (await install(plane)).operator().start()
+    await (await install(plane)).operator(arguments=(f"--heartbeat-seconds={HEARTBEAT_SECONDS}",)).start()
     say(f"Bulkhead installed, its operator runs, after {time.monotonic() - started:.1f} s")
 
 
 async def run_platform(plane: Plane) -> None:
     started = time.monotonic()
     platform = await Platform.install(plane)
-    await platform.replica().start()
+    gateway = Gateway(plane.site, platform=platform.url)
+    plane.servers.append(gateway)
+    async with together() as group:
+        group.create_task(platform.replica().start())
+        group.create_task(gateway.start())
     say(f"the platform service serves {platform.url}, after {time.monotonic() - started:.1f} s")
 
 

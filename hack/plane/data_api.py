@@ -23,6 +23,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
+from weakref import WeakKeyDictionary
 
 import msgspec
 import psycopg
@@ -37,7 +38,7 @@ PIECE: Final = bytes(65536)
 MOST_BYTES: Final = 1 << 40
 MOST_FILE: Final = 1 << 26
 EVENT_SECONDS: Final = 0.2
-_ROW: Final = "SELECT current_database(), current_user, now()::text"
+_ROW: Final = "SELECT current_database(), session_user, now()::text"
 
 
 class Cluster(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,7 +70,8 @@ class Clusters(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass
 class StandIn:
-    """Serves clusters. `served` may be replaced at any time: it counts from the next connection on.
+    """Serves clusters. `served` may be replaced at any time: its certificates count from the next connection on, all
+    else from the next request on.
 
     clock: Unix seconds
     """
@@ -77,6 +79,8 @@ class StandIn:
     served: Clusters
     clock: Callable[[], float] = time.time
     _contexts: dict[str, ssl.SSLContext] = field(default_factory=dict)
+    _names: WeakKeyDictionary[ssl.SSLContext, str] = field(default_factory=WeakKeyDictionary)
+    """Of contexts that connections still have, also of those that were replaced."""
     _made_of: Clusters | None = None
     _used: dict[tuple[str, str], int] = field(default_factory=dict)
 
@@ -107,8 +111,7 @@ class StandIn:
     def _cluster_of(self, request: web.BaseRequest) -> str:
         """The cluster whose certificate the connection was made with: never what a header says."""
         connection = request.get_extra_info("ssl_object")
-        context = connection and connection.context
-        name = next((name for name, known in self._contexts.items() if known is context), None)
+        name = connection and self._names.get(connection.context)
         cluster = next((each for each in self.served.clusters if server_name(each) == name), None)
         if cluster is None or request.host != name:
             raise Problem(Code.ASSERTION_INVALID, "there is no such cluster here")
@@ -164,6 +167,7 @@ class StandIn:
     def _current_contexts(self) -> Mapping[str, ssl.SSLContext]:
         if self._made_of is not self.served:
             self._contexts = {server_name(id_): self._context(each) for id_, each in self.served.clusters.items()}
+            self._names.update((context, name) for name, context in self._contexts.items())
             self._made_of = self.served
         return self._contexts
 

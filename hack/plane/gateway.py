@@ -1,20 +1,32 @@
 """The gateway of a plane, as a process: a stand-in, see data_api.py."""
 
 import asyncio
+import base64
 import datetime as dt
 import signal
 import sys
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Any, Final
 
+import aiohttp
 import msgspec
 
 from bulkhead.protocol import documents
 from bulkhead.protocol.assertions import Jwks, server_name
-from hack.plane.certificates import Authority, write_private
+from bulkhead.protocol.errors import Malformed
+from hack.plane.certificates import Authority, KeyPair, write_private
 from hack.plane.data_api import Cluster, Clusters
 from hack.plane.emulation import REPOSITORY, emulator_environment
+from hack.plane.kubernetes import ApiServer
 from hack.plane.ports import LOOPBACK
 from hack.plane.process import Launch, Server
 from hack.plane.site import Site
+
+PUBLISHED: Final = "/api/v1/secrets?fieldSelector=metadata.name%3Ddata-api-secrets"
+LOOK_SECONDS: Final = 1.0
 
 
 class Gateway(Server):
@@ -32,6 +44,7 @@ class Gateway(Server):
         port = site.ports.reserve()
         now = dt.datetime.now(dt.UTC)
         self._authority = Authority("plane gateway", now)
+        self._issued: dict[str, KeyPair] = {}
         clients = Authority("plane gateway clients", now)
         self.address = f"{LOOPBACK}:{port}"
         self._port = port
@@ -53,9 +66,22 @@ class Gateway(Server):
 
     async def admit(self, cluster: str, jwks: Jwks, *, dsn: str = "") -> None:
         """From the next connection on it serves this cluster, which trusts `jwks` and has the database `dsn`."""
-        own = self._authority.server(cluster, server_name(cluster))
-        added = Cluster(certificate=own.certificate, key=own.key, jwks=jwks, dsn=dsn)
-        self._clusters = msgspec.structs.replace(self._clusters, clusters={**self._clusters.clusters, cluster: added})
+        await self.serve({**self._clusters.clusters, cluster: self._cluster(Published(cluster, jwks, dsn))})
+
+    async def follow(self, api: ApiServer) -> None:
+        """Serve what the operator publishes for Data APIs, as it changes, for ever."""
+        while True:
+            with suppress(aiohttp.ClientError, TimeoutError):  # a control plane that is down publishes nothing new
+                status, found = await api.request("GET", PUBLISHED)
+                if status == HTTPStatus.OK:
+                    await self.serve({each.id: self._cluster(each) for each in published(found["items"])})
+            await asyncio.sleep(LOOK_SECONDS)
+
+    async def serve(self, clusters: Mapping[str, Cluster]) -> None:
+        """These and no others. It runs, or is not started yet."""
+        if self._clusters.clusters == clusters:
+            return
+        self._clusters = msgspec.structs.replace(self._clusters, clusters=dict(clusters))
         self._write()
         if self.running:
             await self._warden.signal(self._running_process(), signal.SIGHUP)
@@ -68,5 +94,33 @@ class Gateway(Server):
         writer.close()
         return True
 
+    def _cluster(self, published: "Published") -> Cluster:
+        """With the certificate that it had before, so that connections stay when its keys follow each other."""
+        if published.id not in self._issued:
+            self._issued[published.id] = self._authority.server(published.id, server_name(published.id))
+        own = self._issued[published.id]
+        return Cluster(certificate=own.certificate, key=own.key, jwks=published.jwks, dsn=published.dsn)
+
     def _write(self) -> None:
-        write_private(self._file, documents.encode(self._clusters).decode())
+        """At once: the program may be reading."""
+        text = documents.encode(self._clusters).decode()
+        write_private(self._file.with_suffix(".new"), text).replace(self._file)
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """What the operator tells a Data API: its cluster's id, the keys that it trusts, and its database."""
+
+    id: str
+    jwks: Jwks
+    dsn: str = field(repr=False)
+
+
+def published(secrets: Iterable[dict[str, Any]]) -> Iterator[Published]:
+    """What the Secrets of Data APIs hold."""
+    for secret in secrets:
+        # Not joined yet, or edited by hand: then the operator puts it right.
+        with suppress(KeyError, ValueError, Malformed):
+            text = {key: base64.b64decode(value).decode() for key, value in secret["data"].items()}
+            jwks = documents.decode(Jwks, text["PLATFORM_JWKS"].encode())
+            yield Published(text["PLATFORM_CLUSTER_ID"], jwks, text["POSTGRES_URI"])

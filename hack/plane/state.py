@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 
 from hack.plane.certificates import write_private
+from hack.plane.gateway import Gateway
 from hack.plane.kubernetes import ApiServer
 from hack.plane.minio import Minio
 from hack.plane.plane import Plane
@@ -81,6 +82,16 @@ class PlatformFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class GatewayFacts:
+    """client_certificate, client_key: that the platform shows it. ca_pem: what its clusters are verified with."""
+
+    address: str
+    ca_pem: str
+    client_certificate: str
+    client_key: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class PlaneFacts:
     """How to reach each part of a plane; None: it was started without.
 
@@ -97,6 +108,7 @@ class PlaneFacts:
     qdrant: QdrantFacts | None
     meilisearch: MeilisearchFacts | None
     platform: PlatformFacts | None
+    gateway: GatewayFacts | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +194,7 @@ def facts_of(plane: Plane) -> PlaneFacts:
         qdrant=qdrant_facts(plane.find(Qdrant)),
         meilisearch=meilisearch_facts(plane.find(Meilisearch)),
         platform=platform_facts(plane.find(Replica)),
+        gateway=gateway_facts(plane.find(Gateway)),
     )
 
 
@@ -221,3 +234,9 @@ def platform_facts(replica: Replica | None) -> PlatformFacts | None:
         return None
     platform = replica.platform
     return PlatformFacts(platform.url, platform.ca_pem, str(platform.program))
+
+
+def gateway_facts(gateway: Gateway | None) -> GatewayFacts | None:
+    if gateway is None:
+        return None
+    return GatewayFacts(gateway.address, gateway.ca_pem, gateway.client.certificate, gateway.client.key)

@@ -31,6 +31,7 @@ def facts() -> PlaneFacts:
         qdrant=None,
         meilisearch=None,
         platform=None,
+        gateway=None,
     )
 
 
