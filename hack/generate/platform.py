@@ -18,6 +18,7 @@ _SETTINGS = {
     "PEPPER": _NO_KEY,
     "KEY_ENCRYPTION_KEY": _NO_KEY,
     "URL": "https://platform.example.com",
+    "WITHOUT_EXPORT": "true",
 }
 
 

@@ -6,13 +6,17 @@ import argparse
 import asyncio
 import os
 import sys
+import time
 from datetime import UTC, datetime
+from uuid import uuid4
 
 import uvloop
 
 from bulkhead.cli import grant
-from bulkhead.platform import app
+from bulkhead.platform import app, fence
 from bulkhead.platform.audit import verify
+from bulkhead.platform.audit.export import Damaged, Export, Unwritable
+from bulkhead.platform.audit.look import Restored
 from bulkhead.platform.database import migrate
 from bulkhead.platform.database.pools import TooPowerful
 from bulkhead.platform.http.server import Bounds
@@ -38,26 +42,35 @@ def configure(parser: argparse.ArgumentParser) -> None:
     _migrate(commands.add_parser("migrate", help="bring the database to this release's schema"))
     _token(commands.add_parser("token", help="mint the token with which a plane joins, once"))
     grant.configure(commands.add_parser("grant", help="make organisations, members, platform admins and API tokens"))
+    _fence(commands.add_parser("fence", help="after a restore: end what was issued before it, and revoke again"))
     _verify_audit(commands.add_parser("verify-audit", help="say whether the audit is what was signed and exported"))
 
 
 def _serve(parser: argparse.ArgumentParser) -> None:
     parser.description = (
-        "Serve until SIGTERM: then say so to balancers, finish what runs, and end. A second SIGTERM ends at once."
+        "Serve until SIGTERM: then say so to balancers, finish what runs, and end. A second SIGTERM ends at once. "
+        "Exit status 2: wrong settings, or a database that was restored from a backup and has to be fenced first."
     )
     parser.formatter_class = argparse.ArgumentDefaultsHelpFormatter
     parser.add_argument("--log-level", choices=("debug", "info", "warning", "error"), default="info")
+    parser.add_argument(
+        "--without-export",
+        action="store_true",
+        help="there is no export: nobody notices that the database was restored, and what was revoked lives again",
+    )
     parser.set_defaults(run=_run_serve)
 
 
 def _run_serve(options: argparse.Namespace) -> int:
     logs.configure(options.log_level, sys.stdout)
     try:
-        settings = Environment(os.environ).serve()
+        settings = Environment(os.environ).serve(without_export=options.without_export)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(app.serve(settings, bounds=Bounds()))
-    except (Wrong, TooPowerful) as error:
+    except (Wrong, TooPowerful, Restored, Damaged) as error:
         return _fail(error, 2)
+    except (Unwritable, OSError) as error:
+        return _fail(error, 1)
     return 0
 
 
@@ -177,6 +190,49 @@ def _explained(asked: TokenRequest, issued: TokenIssued) -> tuple[str, ...]:
         else "After joining the plane waits until its fingerprint is confirmed.",
         "The token is a secret, and is not shown again:",
     )
+
+
+def _fence(parser: argparse.ArgumentParser) -> None:
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.description = """\
+Begin a new epoch after the database was restored from a backup, and before it serves again. All or nothing; to say it
+twice does no harm.
+
+  registration tokens   that nobody redeemed end: mint new ones
+  service keys          end; planes and clusters re-join by themselves, within minutes
+  revocations           that the export holds are applied again, whatever the backup says
+  API tokens            live on, but for those that the export says were revoked or rotated
+
+Reads BULKHEAD_PLATFORM_MAINTENANCE_DSN and BULKHEAD_PLATFORM_EXPORT_DIRECTORY.
+Exit status 0: fenced; 1: not fenced, and nothing was changed; 2: wrong settings."""
+    parser.epilog = """\
+After a restore: end all replicas, restore, `bulkhead platform migrate`, `bulkhead platform fence`, serve. Then
+`bulkhead platform verify-audit` names what was lost, and should say: intact."""
+    parser.add_argument(
+        "--without-export",
+        action="store_true",
+        help="there is none: every API token is revoked instead, and whatever else was revoked since lives again",
+    )
+    parser.add_argument(
+        "--while-serving", action="store_true", help="although replicas are live: they go on afterwards"
+    )
+    parser.set_defaults(run=_run_fence)
+
+
+def _run_fence(options: argparse.Namespace) -> int:
+    try:
+        environment = Environment(os.environ)
+        dsn = environment.maintenance().text
+        directory = None if options.without_export else environment.needed_export_directory()
+        export = Export(directory, replica=f"fence-{uuid4()}", clock=time.time) if directory else None
+        outcome = asyncio.run(fence.fence(dsn, directory, export, while_serving=options.while_serving))
+    except (Wrong, TooPowerful) as error:
+        return _fail(error, 2)
+    except fence.Unfenced as error:
+        return _fail(error, 1)
+    for line in fence.lines_for_people(outcome):
+        _say(line)
+    return 0
 
 
 def _verify_audit(parser: argparse.ArgumentParser) -> None:

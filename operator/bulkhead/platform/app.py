@@ -17,7 +17,7 @@ import socket
 import time
 from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -29,7 +29,8 @@ import structlog
 from bulkhead.platform import health
 from bulkhead.platform.audit import routes as audit
 from bulkhead.platform.audit import standing
-from bulkhead.platform.audit.export import Export, Revoked
+from bulkhead.platform.audit.export import Export, Revoked, Unwritable
+from bulkhead.platform.audit.look import Restored, look
 from bulkhead.platform.audit.record import Refusals
 from bulkhead.platform.audit.sealer import Sealer
 from bulkhead.platform.audit.standing import Exported
@@ -92,6 +93,7 @@ from bulkhead.platform.users.authentication import Users
 from bulkhead.platform.users.key_set import KeySets
 from bulkhead.platform.users.login import Logins
 from bulkhead.protocol.assertions import KeyUse
+from bulkhead.protocol.problems import Code, Problem
 from bulkhead.telemetry.probes import LoopCanary, Probes
 
 log = structlog.get_logger(__name__)
@@ -101,6 +103,7 @@ ASSERTION_KEY_LIFETIME = timedelta(days=30)
 SIGNING_KEY_LOOK_SECONDS = 600.0
 LOOK_WAIT_SECONDS = 2.0
 """For a connection to look at the database by: less than the time that a look may take in all."""
+RESTORED = "its database was restored from a backup, and nothing is served until that is put right"
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -127,16 +130,18 @@ class Base:
     sealing: Sealing
     outbound: Outbound
     export: Export | None
+    known: Exported = field(default_factory=Exported)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
-    """What the subjects bring, put together."""
+    """What the subjects bring, put together. closed: see Front"""
 
     rows: tuple[Route, ...]
     authenticators: Mapping[type[Caller], Authenticator]
     quota: Quota | None
     workers: tuple[Worker, ...]
+    closed: Callable[[], str] = lambda: ""
 
 
 Compose = Callable[[Base], Parts]
@@ -165,8 +170,15 @@ def parts_of(base: Base) -> Parts:
         failures=base.failures,
     )
     gateways = Gateways(sealing=base.sealing, allowed=base.settings.allowed_addresses)
+    sealer = _sealer(base)
     announced = Announced()
-    liveness = Liveness(base.worker, name=socket.gethostname(), new_id=uuid4, clock=time.monotonic)
+    liveness = Liveness(
+        base.worker,
+        name=socket.gethostname(),
+        new_id=uuid4,
+        clock=time.monotonic,
+        closed=lambda: bool(sealer.shortfall),
+    )
     return Parts(
         rows=(
             *health.routes(healthy=base.canary.check, ready=base.readiness.check),
@@ -196,9 +208,10 @@ def parts_of(base: Base) -> Parts:
             Worker(name="last used tokens", run=tokens_used.run),
             Worker(name="joining", run=lambda: sweeping.run(base.worker)),
             Worker(name="quota", run=lambda: sweep(base.worker)),
-            Worker(name="audit", run=lambda: _seal(base)),
+            Worker(name="audit", run=sealer.run),
             Worker(name="deliveries", run=_deliveries(base).run),
         ),
+        closed=lambda: RESTORED if sealer.shortfall else "",
     )
 
 
@@ -233,9 +246,13 @@ async def _keep(
     subject: str = "",
     rotation: int = 0,
 ) -> None:
-    """A revocation, where there is an export to outlive the database in."""
-    if export is not None:
+    """A revocation, where there is an export to outlive the database in. What it does not take is not revoked."""
+    if export is None:
+        return
+    try:
         await export.revocation(what, id_, epoch=epoch, organisation=organisation, subject=subject, rotation=rotation)
+    except Unwritable:
+        raise Problem(Code.UNAVAILABLE, "what is revoked can not be kept beyond the database now") from None
 
 
 def _signing_keys(base: Base, use: KeyUse, lifetime: timedelta) -> SigningKeys:
@@ -252,11 +269,29 @@ async def _keep_signing_keys(base: Base, keys: SigningKeys, announced: Announced
         await asyncio.sleep(SIGNING_KEY_LOOK_SECONDS)
 
 
-async def _seal(base: Base) -> None:
-    directory = base.settings.export_directory
-    known = await asyncio.to_thread(standing.read, directory) if directory else Exported()
+def _sealer(base: Base) -> Sealer:
     keys = _signing_keys(base, KeyUse.AUDIT_HEAD, AUDIT_KEY_LIFETIME)
-    await Sealer(base.worker, keys=keys, export=base.export, known=known).run()
+    sealer = Sealer(base.worker, keys=keys, export=base.export, known=base.known)
+    base.readiness.mind(lambda: sealer.shortfall)
+    base.readiness.mind(lambda: f"the export can not be written: {trouble}" if (trouble := _trouble(base)) else "")
+    return sealer
+
+
+def _trouble(base: Base) -> str:
+    return base.export.trouble if base.export else ""
+
+
+async def _opened(base: Base) -> Exported:
+    """What the export knows, which the database is no less than. Raises Restored, Damaged, Unwritable, OSError."""
+    if base.export is None or base.settings.export_directory is None:
+        return Exported()
+    known = await asyncio.to_thread(standing.read, base.settings.export_directory)
+    async with transaction(base.worker, Scope()) as tx:
+        database = await look(tx, known.head)
+    if reason := standing.shortfall(known, database):
+        raise Restored(reason)
+    await base.export.epoch(database.epoch)
+    return known
 
 
 def _deliveries(base: Base) -> Deliveries:
@@ -274,7 +309,9 @@ async def serve(settings: Settings, *, bounds: Bounds, compose: Compose = parts_
 
     Raises:
         TooPowerful: a log-in of the database may do more than its role.
-        OSError: an address can not be had, or the certificate's files can not be read.
+        Restored: the database shows less than the export: it has to be fenced first.
+        Damaged, Unwritable: the export can not be read, or not be written.
+        OSError: an address can not be had, or the certificate's or the export's files can not be read.
     """
     async with (
         pools.pool(settings.api.text, "api", settings.api_bounds) as api,
@@ -287,6 +324,7 @@ async def serve(settings: Settings, *, bounds: Bounds, compose: Compose = parts_
             base.canary.start()
             await base.readiness.until_ready()
             await _refuse_power(base)
+            base = replace(base, known=await _opened(base))
             await _serve(base, compose(base), bounds)
 
 
@@ -334,6 +372,7 @@ def front_of(base: Base, parts: Parts) -> Front:
         spans=spans_of(os.environ),
         trusted=base.settings.trusted_proxies,
         draining=lambda: base.readiness.draining,
+        closed=parts.closed,
     )
 
 

@@ -23,12 +23,17 @@ class Readiness:
 
     def __init__(self, look: Callable[[], Awaitable[str]]) -> None:
         self._look = look
+        self._reasons: list[Callable[[], str]] = []
         self._problem = "nothing was looked at yet"
         self._draining = False
 
     def check(self) -> str:
         """Why no request should come here now, as a sentence; empty: they should."""
         return "this replica is about to end" if self._draining else self._problem
+
+    def mind(self, reason: Callable[[], str]) -> None:
+        """Ask this too at each look: why not, as a sentence; empty: nothing."""
+        self._reasons.append(reason)
 
     @property
     def draining(self) -> bool:
@@ -44,7 +49,7 @@ class Readiness:
         before = self._problem
         try:
             async with asyncio.timeout(WITHIN_SECONDS):
-                self._problem = await self._look()
+                self._problem = await self._look() or next(filter(None, (reason() for reason in self._reasons)), "")
         except TimeoutError:
             self._problem = f"the database does not answer within {WITHIN_SECONDS:g} s"
         if self._problem != before:

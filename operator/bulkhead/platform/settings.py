@@ -16,7 +16,8 @@ Each command reads what it needs and nothing else: who serves has no log-in of t
     BULKHEAD_PLATFORM_TLS_CERTIFICATE_FILE, _TLS_KEY_FILE   serve: PEM; without them TLS ends at a proxy in front
     BULKHEAD_PLATFORM_DRAIN_DELAY_SECONDS   serve: from SIGTERM, which takes readiness back, to the last connection
     BULKHEAD_PLATFORM_DRAIN_SECONDS         serve: for requests that run then
-    BULKHEAD_PLATFORM_EXPORT_DIRECTORY      serve, verify-audit: where heads and revocations outlive the database
+    BULKHEAD_PLATFORM_EXPORT_DIRECTORY      serve, fence, verify-audit: where heads and revocations outlive the database
+    BULKHEAD_PLATFORM_WITHOUT_EXPORT        serve: true, as --without-export: there is none, on purpose
     BULKHEAD_PLATFORM_TRUSTED_PROXIES       serve: networks whose word about a caller's address is taken
     BULKHEAD_PLATFORM_ALLOWED_ADDRESSES     serve: private networks that webhooks and issuers may lie in
     BULKHEAD_PLATFORM_API_CONNECTIONS, _WORKER_CONNECTIONS, _DATABASE_WAIT_SECONDS, _STATEMENT_SECONDS
@@ -105,7 +106,7 @@ class Settings:
 
     Attributes:
         url: canonical: no slash at its end.
-        export_directory: None: there is none, which serve has to be told on purpose.
+        export_directory: None: there is none, on purpose.
     """
 
     api: Dsn
@@ -149,8 +150,11 @@ class Environment:
             raise Wrong(f"{PREFIX}EXPORT_DIRECTORY is not set: the directory in which heads and revocations are kept")
         return directory
 
-    def serve(self) -> Settings:
-        """All that the service needs. Raises Wrong."""
+    def serve(self, *, without_export: bool = False) -> Settings:
+        """All that the service needs. Raises Wrong.
+
+        without_export: it is said by other means than the environment that there is none
+        """
         wait = self._number("DATABASE_WAIT_SECONDS", 5, 1, 60)
         statement = self._number("STATEMENT_SECONDS", 10, 1, 300)
         host, port = self._listen("LISTEN", "127.0.0.1:8080")
@@ -174,7 +178,7 @@ class Environment:
             tls=self._tls(),
             drain_delay_seconds=self._number("DRAIN_DELAY_SECONDS", 5, 0, 600),
             drain_seconds=self._number("DRAIN_SECONDS", 25, 1, 600),
-            export_directory=self._folder("EXPORT_DIRECTORY"),
+            export_directory=self._export(without=without_export or self._yes("WITHOUT_EXPORT")),
             trusted_proxies=self._networks("TRUSTED_PROXIES"),
             allowed_addresses=self._networks("ALLOWED_ADDRESSES"),
             scrypt=Scrypt(
@@ -277,6 +281,27 @@ class Environment:
             raise Wrong(
                 f"{PREFIX}{name}: {error}; networks are listed with commas, such as 10.0.0.0/8, fd00::/8"
             ) from None
+
+    def _export(self, *, without: bool) -> Path | None:
+        name = f"{PREFIX}EXPORT_DIRECTORY"
+        directory = self._folder("EXPORT_DIRECTORY")
+        if directory is None and not without:
+            raise Wrong(
+                f"{name} is not set: a directory that outlives the database, in which revocations and heads of the "
+                "audit are kept. To serve without one (nobody will notice that the database was restored, and what was "
+                f"revoked since the backup lives again) say --without-export, or {PREFIX}WITHOUT_EXPORT=true"
+            )
+        if directory is not None and without:
+            raise Wrong(
+                f"{name} is set, and --without-export or {PREFIX}WITHOUT_EXPORT says that there is none: say one"
+            )
+        return directory
+
+    def _yes(self, name: str) -> bool:
+        text = self._text(name)
+        if text not in ("", "true", "false"):
+            raise Wrong(f"{PREFIX}{name} has to be true or false")
+        return text == "true"
 
     def _number(self, name: str, default: int, least: int, most: int) -> int:
         text = self._text(name) or str(default)

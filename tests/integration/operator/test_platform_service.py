@@ -13,11 +13,12 @@ from uuid import UUID
 import pytest
 
 from bulkhead.kube.resources import DATA_CLUSTERS, DATA_PLANES
+from bulkhead.platform import fence
 from bulkhead.protocol.credentials import RegistrationToken
 from bulkhead.protocol.registration import plane_id
 from hack.plane import installation
 from tests.integration.platform.rows import Rows
-from tests.integration.platform.server import Client, PlatformServer, one
+from tests.integration.platform.server import Client, Database, PlatformServer, one
 from tests.integration.platform.service import Service, settings
 from tests.world import World, eventually
 
@@ -39,6 +40,7 @@ FORGET: tuple[LiteralString, ...] = (
 class Served:
     """A platform whose process comes and goes."""
 
+    database: Database
     session: Client
     environment: dict[str, str]
     running: contextlib.AsyncExitStack
@@ -65,7 +67,7 @@ async def served(world: World) -> AsyncIterator[Served]:
     ):
         port = world.plane.site.ports.reserve()
         url = f"http://127.0.0.1:{port}"
-        served = Served(session, settings(database, URL=url, LISTEN=f"127.0.0.1:{port}"), running)
+        served = Served(database, session, settings(database, URL=url, LISTEN=f"127.0.0.1:{port}"), running)
         await served.start()
         await join_plane(world, session, url)
         await world.ready_tenants(SLUG)
@@ -142,11 +144,11 @@ async def test_what_the_platform_wants_is_applied_and_reported(world: World, ser
 
 async def test_keys_that_a_fence_voided_are_made_anew_by_themselves(world: World, served: Served) -> None:
     await told(world, "Connected", "True")
-    await served.session.execute("UPDATE platform_state SET epoch = epoch + 1")
-    before = await one(served.session, "SELECT max(epoch) FROM platform_state")
+    outcome = await fence.fence(served.database.dsn("maintenance"), None, None, while_serving=True)
+    assert outcome.keys == 2
 
     async def rejoined() -> bool:
-        return bool(await served.of_cluster("epoch") == before)
+        return bool(await served.of_cluster("epoch") == outcome.epoch)
 
     await eventually(rejoined, seconds=LOST_SECONDS)
     await told(world, "Connected", "True")

@@ -82,6 +82,18 @@ class PlatformServer:
             yield database
 
     @asynccontextmanager
+    async def backup(self, name: str) -> AsyncIterator[Database]:
+        """A database as it is now, byte for byte, under another name. Nobody may be using it."""
+        async with self._database(name) as kept:
+            yield kept
+
+    async def restore(self, name: str, backup: Database) -> None:
+        """Put what `backup` holds in the place of a database, whoever is using it."""
+        async with self.superuser() as session:
+            await session.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+        await self._create_database(name, backup.name)
+
+    @asynccontextmanager
     async def _database(self, template: str) -> AsyncIterator[Database]:
         name = f"platform_{next(self.numbers)}"
         await self._create_database(name, template)

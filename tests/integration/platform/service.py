@@ -37,6 +37,7 @@ def settings(database: Database, **others: str) -> dict[str, str]:
         "OPERATIONS_LISTEN": "127.0.0.1:0",
         "DRAIN_DELAY_SECONDS": "0",
         "DRAIN_SECONDS": "20",
+        **({} if "EXPORT_DIRECTORY" in others else {"WITHOUT_EXPORT": "true"}),
         **others,
     }
     return {f"BULKHEAD_PLATFORM_{name}": value for name, value in values.items()}

@@ -44,6 +44,18 @@ async def test_what_is_in_the_way_is_said() -> None:
     assert await ready.look() == ready.check() == "the schema is old"
 
 
+async def test_what_others_mind_is_said_too_and_asked_anew_at_each_look() -> None:
+    world, minded = World(), ["", "the export can not be written"]
+    ready = Readiness(world.look)
+    ready.mind(lambda: minded[0])
+    ready.mind(lambda: minded[1])
+    assert await ready.look() == "the export can not be written"
+    world.problem = "the schema is old"
+    assert await ready.look() == "the schema is old"
+    world.problem = minded[1] = ""
+    assert await ready.look() == ready.check() == ""
+
+
 async def test_a_look_that_takes_too_long_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(readiness, "WITHIN_SECONDS", 0.01)
 

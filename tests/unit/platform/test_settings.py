@@ -26,6 +26,7 @@ def variables(**changes: str) -> dict[str, str]:
         "PEPPER": coded(PEPPER),
         "KEY_ENCRYPTION_KEY": coded(SEALING),
         "URL": "https://platform.example.com",
+        "WITHOUT_EXPORT": "" if changes.get("EXPORT_DIRECTORY") else "true",
         **changes,
     }
     return {PREFIX + name: value for name, value in wanted.items() if value}
@@ -105,6 +106,7 @@ def test_networks_addresses_and_bounds_are_read(tmp_path: Path) -> None:
         ("DRAIN_SECONDS", "0", "whole number"),
         ("LISTEN", "0.0.0.0:٨٠", "host:port"),
         ("EXPORT_DIRECTORY", "/nowhere/at/all", "is no directory"),
+        ("WITHOUT_EXPORT", "yes", "true or false"),
         ("TRUSTED_PROXIES", "10.0.0.1/8", "has host bits set"),
         ("ALLOWED_ADDRESSES", "example.com", "does not appear to be"),
         ("API_CONNECTIONS", "0", "whole number from 2 to 500"),
@@ -119,6 +121,17 @@ def test_what_is_wrong_is_named_by_its_variable_and_no_secret_is_shown(name: str
     assert reason in str(wrong.value)
     assert SECRET not in str(wrong.value)
     assert wrong.value.__cause__ is None
+
+
+def test_an_export_is_wanted_unless_it_is_said_that_there_is_none(tmp_path: Path) -> None:
+    for absent in ("", "false"):
+        with pytest.raises(Wrong, match=r"EXPORT_DIRECTORY is not set: .* --without-export"):
+            serve(WITHOUT_EXPORT=absent)
+    assert Environment(variables(WITHOUT_EXPORT="")).serve(without_export=True).export_directory is None
+    for said in (True, False):
+        both = variables(EXPORT_DIRECTORY=str(tmp_path), WITHOUT_EXPORT="" if said else "true")
+        with pytest.raises(Wrong, match="EXPORT_DIRECTORY is set, and"):
+            Environment(both).serve(without_export=said)
 
 
 @pytest.mark.parametrize("content", ["", " \n"])

@@ -13,7 +13,8 @@ from psycopg import AsyncConnection
 from bulkhead.platform.audit import heads, sql, standing
 from bulkhead.platform.audit.export import Export, Unwritable
 from bulkhead.platform.audit.heads import Head
-from bulkhead.platform.audit.standing import Database, Exported
+from bulkhead.platform.audit.look import look
+from bulkhead.platform.audit.standing import Exported
 from bulkhead.platform.database.pools import Pool
 from bulkhead.platform.database.scope import Scope, transaction
 from bulkhead.platform.signing.keys import SigningKeys
@@ -72,9 +73,13 @@ class Sealer:
         return moved
 
     async def look(self) -> None:
-        """Find out whether the database is still the one that was seen before."""
+        """Find out whether the database is still the one that was seen before, and whether an export that took no line
+        takes one again: nothing else might ever ask it, for who is not ready is given nothing to revoke.
+        """
         async with transaction(self._pool, Scope()) as tx:
             await self._look(tx)
+        if self._export and self._export.trouble and not self._shortfall:
+            await self._export.epoch(self._known.epoch)
 
     async def sign(self) -> Head | None:
         """Sign and export the chain's last row. None where that is done, where another replica does it, or where the
@@ -105,13 +110,8 @@ class Sealer:
             return int(await _one(tx, sql.SEAL, MOST_ROWS))
 
     async def _look(self, tx: Tx) -> None:
-        head = self._known.head
-        row = await (await tx.execute(sql.STANDING, (head.sequence if head else None,))).fetchone()
-        if row is None:
-            raise LookupError("the database has no platform_state")
-        epoch, sequence, last, at_head = row
-        database = Database(epoch, sequence, bytes(last), at_head if at_head is None else bytes(at_head))
-        raised = epoch > self._known.epoch
+        database = await look(tx, self._known.head)
+        raised = database.epoch > self._known.epoch
         shortfall = "" if raised else standing.shortfall(self._known, database)
         if shortfall and not self._shortfall:
             log.critical("database_restored", reason=shortfall)

@@ -29,13 +29,6 @@ FROM bulkhead.platform_state s
 WHERE NOT EXISTS (SELECT FROM bulkhead.audit_heads h WHERE h.sequence = c.sequence)
 """
 
-SIGNED = """
-SELECT c.sequence, c.hash, s.epoch, extract(epoch FROM now())::bigint
-FROM bulkhead.audit_chain c CROSS JOIN bulkhead.platform_state s
-WHERE c.sequence = (SELECT max(sequence) FROM bulkhead.audit_chain)
-  AND NOT EXISTS (SELECT FROM bulkhead.audit_heads h WHERE h.sequence = c.sequence)
-"""
-
 SIGNED = "INSERT INTO bulkhead.audit_heads (sequence, hash, kid, statement) VALUES (%s, %s, %s, %s)"
 
 PAGE = """

@@ -22,6 +22,8 @@ class Exported:
     head: the furthest; None: there is none
     revocations: as they were written; one may be there more than once
     kids: keys that sign heads
+    fenced: the highest epoch that a fence began
+    lived: the highest epoch in which a replica started, signed or revoked anything
     torn: names of files whose last line a crash has cut
     """
 
@@ -30,6 +32,8 @@ class Exported:
     revocations: frozenset[RevocationLine] = frozenset()
     kids: frozenset[str] = frozenset()
     torn: tuple[str, ...] = ()
+    fenced: int = 0
+    lived: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,20 +56,29 @@ class _Sum:
     head: Head | None = None
     revocations: set[RevocationLine] = field(default_factory=set)
     kids: set[str] = field(default_factory=set)
+    fenced: int = 0
+    lived: int = 0
 
     def add(self, line: AnyLine) -> None:
         match line:
             case EpochLine():
-                self.epoch = max(self.epoch, line.epoch)
+                if line.after is None:
+                    self.live(line.epoch)
+                else:
+                    self.epoch, self.fenced = max(self.epoch, line.epoch), max(self.fenced, line.epoch)
             case KeyLine():
                 self.kids.add(line.kid)
             case HeadLine():
                 self.take(heads.claimed(line.statement))
             case RevocationLine():
                 self.revocations.add(line)
+                self.live(line.epoch)
+
+    def live(self, epoch: int) -> None:
+        self.epoch, self.lived = max(self.epoch, epoch), max(self.lived, epoch)
 
     def take(self, head: Head) -> None:
-        self.epoch = max(self.epoch, head.epoch)
+        self.live(head.epoch)
         self.head = head if self.head is None else max(self.head, head, key=lambda each: each.order)
 
 
@@ -83,7 +96,15 @@ def total(given: Iterable[AnyLine], torn: Iterable[str] = ()) -> Exported:
             found.add(line)
     except Malformed as error:
         raise Damaged(f"a head of the export can not be read: {error}") from None
-    return Exported(found.epoch, found.head, frozenset(found.revocations), frozenset(found.kids), tuple(torn))
+    return Exported(
+        found.epoch,
+        found.head,
+        frozenset(found.revocations),
+        frozenset(found.kids),
+        tuple(torn),
+        found.fenced,
+        found.lived,
+    )
 
 
 def seen(known: Exported, database: Database) -> Exported:

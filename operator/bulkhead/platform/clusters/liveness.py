@@ -44,6 +44,7 @@ class Liveness:
     name: of this replica, for people
     new_id: of a lease
     clock: monotonic seconds
+    closed: whether nobody is heard here until further notice; the lease lapses then, so nobody counts as silent
     """
 
     def __init__(
@@ -54,12 +55,14 @@ class Liveness:
         new_id: Callable[[], UUID],
         clock: Callable[[], float],
         seconds: float = FLUSH_SECONDS,
+        closed: Callable[[], bool] = lambda: False,
     ) -> None:
         self._pool = pool
         self._name = name
         self._new_id = new_id
         self._clock = clock
         self._seconds = seconds
+        self._closed = closed
         self._lease = new_id()
         self._flushed = clock()
         self._heard: dict[UUID, Heard] = {}
@@ -115,6 +118,8 @@ class Liveness:
             log.warning("last_seen_not_written", identities=len(self._heard), error=str(error))
 
     async def _attempt(self) -> None:
+        if self._closed():
+            return
         try:
             await self.flush()
             await self.compare()

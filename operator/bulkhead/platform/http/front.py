@@ -40,6 +40,7 @@ from bulkhead.platform.http.route import (
     Response,
     Route,
     Tx,
+    Unauthenticated,
     User,
     permit,
 )
@@ -56,6 +57,8 @@ UNAVAILABLE = (psycopg.OperationalError, psycopg.InterfaceError)
 RETRY_SECONDS = 2
 USUAL_BYTES = documents.MOST_BYTES
 """Of a body; what is larger is gathered for a few callers at a time."""
+CLOSED_SECONDS = 30
+"""After which to ask again who was told that all is closed."""
 SLOW_SECONDS = 1.0
 """Beyond it a request is in the log even though all went well."""
 
@@ -97,6 +100,7 @@ class Front:
     spans: is told of every request; None: nobody wants to know
     trusted: networks of proxies whose X-Forwarded-For is believed
     draining: whether this process is about to end; answers then close their connections
+    closed: why nothing is taken but from whoever may call without a credential; empty: everything is
     """
 
     def __init__(
@@ -113,6 +117,7 @@ class Front:
         spans: Spans | None = None,
         trusted: Sequence[Network] = (),
         draining: Callable[[], bool] = lambda: False,
+        closed: Callable[[], str] = lambda: "",
     ) -> None:
         callers = {type(row.caller) for row in table.rows} - set(WITHOUT_HEADER)
         if missing := sorted(kind.__name__ for kind in callers - authenticators.keys()):
@@ -129,6 +134,7 @@ class Front:
         self._large = Large()
         self._trusted = trusted
         self._draining = draining
+        self._closed = closed
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request of one connection of `server.BoundedProtocol`."""
@@ -213,6 +219,8 @@ class Front:
 
     async def _answered(self, exchange: _Exchange, match: Match) -> Response:
         row, request = match.row, exchange.request
+        if (reason := self._closed()) and not isinstance(row.caller, Unauthenticated):
+            raise Problem(Code.UNAVAILABLE, reason, retry_after=CLOSED_SECONDS)
         principal = await self._authenticated(row, request)
         await self._count(exchange, principal)
         permit(row.caller, principal, match.path)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bulkhead.platform.audit import heads, standing
-from bulkhead.platform.audit.export import EpochLine, HeadLine, KeyLine, RevocationLine, Revoked
+from bulkhead.platform.audit.export import AnyLine, EpochLine, HeadLine, KeyLine, RevocationLine, Revoked
 from bulkhead.platform.audit.heads import Head
 from bulkhead.platform.audit.standing import Database, Exported
 from bulkhead.protocol.keys import SigningKey
@@ -69,7 +69,22 @@ def test_revocations_and_keys_are_gathered() -> None:
     revoked = RevocationLine(at=1, epoch=1, what=Revoked.API_TOKEN, id="a" * 32)
     key = KeyLine(at=1, kid=KEY.public.kid, key=KEY.public.text)
     found = standing.total([EpochLine(at=1, epoch=4), revoked, key, revoked])
-    assert found == Exported(epoch=4, revocations=frozenset({revoked}), kids=frozenset({KEY.public.kid}))
+    assert found == Exported(epoch=4, revocations=frozenset({revoked}), kids=frozenset({KEY.public.kid}), lived=4)
+
+
+REVOCATION = RevocationLine(at=1, epoch=2, what=Revoked.API_TOKEN, id="a" * 32)
+HEAD = HeadLine(at=1, statement=heads.sign(head(8, 2), KEY))
+
+
+@pytest.mark.parametrize(
+    "sign", [EpochLine(at=1, epoch=2), REVOCATION, HEAD], ids=["a start", "a revocation", "a head"]
+)
+def test_an_epoch_that_a_fence_began_has_been_lived_in_once_there_is_any_other_sign_of_it(sign: AnyLine) -> None:
+    fence = EpochLine(at=1, epoch=2, after=7)
+    begun = standing.total([EpochLine(at=1, epoch=1), fence])
+    assert (begun.epoch, begun.fenced, begun.lived) == (2, 2, 1)
+    found = standing.total([sign, fence])
+    assert (found.epoch, found.fenced, found.lived) == (2, 2, 2)
 
 
 def test_a_running_replica_knows_the_last_row_that_it_saw() -> None:
