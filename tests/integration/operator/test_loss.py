@@ -19,20 +19,29 @@ from hack.plane.process import Server
 from tests.integration.operator.engines import ALL, Admins, opened
 from tests.world import World, eventually
 
+LOSER = "bereft"
 SLUG = "guarded"
 Doing = Callable[[Admins], Awaitable[object]]
 
 
 @pytest.fixture
+async def bereft(world: World) -> AsyncIterator[None]:
+    """A DataCluster that loses data: nobody else's afterwards."""
+    await world.ready_tenants(LOSER)
+    yield
+    await world.remove_tenants(LOSER)
+
+
+@pytest.fixture(scope="module")
 async def bindings(world: World) -> AsyncIterator[dict[str, dict[str, str]]]:
-    """Of the DataCluster that everything here is done to."""
+    """Of the DataCluster that is as before after all else that is done here."""
     await world.ready_tenants(SLUG)
     yield await world.bindings(SLUG)
     await world.remove_tenants(SLUG)
 
 
 async def annotate(world: World, wish: str) -> None:
-    await world.plane.kubectl("annotate", "--overwrite", "datacluster", SLUG, f"bulkhead.dev/{wish}")
+    await world.plane.kubectl("annotate", "--overwrite", "datacluster", LOSER, f"bulkhead.dev/{wish}")
 
 
 # -- data that is gone -------------------------------------------------------------------------------------------------
@@ -49,73 +58,73 @@ class Loss:
 
 
 async def there_is_database(admins: Admins) -> bool:
-    return SLUG in await admins.databases()
+    return LOSER in await admins.databases()
 
 
 async def there_is_bucket(admins: Admins) -> bool:
-    return f"{SLUG}-data" in await admins.buckets()
+    return f"{LOSER}-data" in await admins.buckets()
 
 
 async def there_is_collection(admins: Admins) -> bool:
-    return f"{SLUG}_entries" in await admins.vectors.names()
+    return f"{LOSER}_entries" in await admins.vectors.names()
 
 
 async def there_is_index(admins: Admins) -> bool:
-    return f"{SLUG}_datasets" in await admins.search.indexes()
+    return f"{LOSER}_datasets" in await admins.search.indexes()
 
 
 LOSSES = (
-    Loss("postgres", "PostgresReady", "database", SLUG, lambda a: a.drop_database(SLUG), there_is_database),
+    Loss("postgres", "PostgresReady", "database", LOSER, lambda a: a.drop_database(LOSER), there_is_database),
     Loss(
-        "objectStore", "ObjectStoreReady", "bucket", f"{SLUG}-data", lambda a: a.drop_bucket(f"{SLUG}-data"),
+        "objectStore", "ObjectStoreReady", "bucket", f"{LOSER}-data", lambda a: a.drop_bucket(f"{LOSER}-data"),
         there_is_bucket,
     ),
     Loss(
-        "vectors", "VectorsReady", "collection", f"{SLUG}_entries", lambda a: a.drop_collection(f"{SLUG}_entries"),
+        "vectors", "VectorsReady", "collection", f"{LOSER}_entries", lambda a: a.drop_collection(f"{LOSER}_entries"),
         there_is_collection,
     ),
     Loss(
-        "search", "SearchReady", "index", f"{SLUG}_datasets", lambda a: a.drop_index(f"{SLUG}_datasets"),
+        "search", "SearchReady", "index", f"{LOSER}_datasets", lambda a: a.drop_index(f"{LOSER}_datasets"),
         there_is_index,
     ),
 )  # fmt: skip
 
 
-@pytest.mark.usefixtures("bindings")
+@pytest.mark.usefixtures("bereft")
 @pytest.mark.parametrize("loss", LOSSES, ids=lambda loss: loss.kind)
 async def test_lost_data_is_told_and_made_anew_only_on_request_and_only_once(
     world: World, admins: Admins, loss: Loss
 ) -> None:
     await loss.drop(admins)
-    told = await world.reason(DATA_CLUSTERS, SLUG, loss.condition, "DataMissing")
+    told = await world.reason(DATA_CLUSTERS, LOSER, loss.condition, "DataMissing")
     assert f'the {loss.kind} "{loss.name}" was provisioned and is gone' in told["message"]
     assert not await loss.there(admins), "an empty one hides the loss"
     await annotate(world, f"recreate={loss.engine}")
-    await world.ready(SLUG)
+    await world.ready(LOSER)
     assert await loss.there(admins)
-    assert await opened(world.plane, await world.bindings(SLUG)) == ALL
+    assert await opened(world.plane, await world.bindings(LOSER)) == ALL
     await loss.drop(admins)
-    await world.reason(DATA_CLUSTERS, SLUG, loss.condition, "DataMissing")
+    await world.reason(DATA_CLUSTERS, LOSER, loss.condition, "DataMissing")
     assert not await loss.there(admins), "one request was obeyed twice"
 
 
-@pytest.mark.usefixtures("bindings")
+@pytest.mark.usefixtures("bereft")
 async def test_a_request_made_while_nothing_is_lost_does_not_lie_in_wait_for_a_loss(
     world: World, admins: Admins
 ) -> None:
     await annotate(world, "recreate=vectors")
-    await world.ready(SLUG)
+    await world.ready(LOSER)
 
     async def obeyed() -> bool:
         return '"recreated":"vectors"' in await record_of(world)
 
     await eventually(obeyed)
-    await admins.drop_collection(f"{SLUG}_entries")
-    await world.reason(DATA_CLUSTERS, SLUG, "VectorsReady", "DataMissing")
+    await admins.drop_collection(f"{LOSER}_entries")
+    await world.reason(DATA_CLUSTERS, LOSER, "VectorsReady", "DataMissing")
 
 
 async def record_of(world: World) -> str:
-    uid = (await world.data_cluster(SLUG))["metadata"]["uid"]
+    uid = (await world.data_cluster(LOSER))["metadata"]["uid"]
     return (await world.secret(f"record-{uid}", "bulkhead-system"))["record"]
 
 
