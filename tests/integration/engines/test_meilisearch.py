@@ -453,13 +453,16 @@ async def test_a_server_that_lost_its_register_gets_no_writes(engine: Meilisearc
     assert await tenant.look() == EngineChanged("the-identity", "")
 
 
-async def test_drift_of_settings_and_keys_is_repaired(server: Server, engine: MeilisearchEngine, admin: Client) -> None:
+@pytest.mark.parametrize("name", [None, "mine", "bulkhead:another-installation:uid"])
+async def test_drift_of_settings_and_keys_is_repaired_whatever_the_key_calls_itself(
+    server: Server, engine: MeilisearchEngine, admin: Client, name: str | None
+) -> None:
     tenant = await Tenant.ready(engine)
     before, value = await inventory(admin), key(tenant)
     uid = key_uid(tenant.request.stamp, 1)
     await admin.done("PATCH", f"/indexes/{ENTRIES}/settings", {"filterableAttributes": ["*"], "sortableAttributes": []})
     await admin.ask("DELETE", f"/keys/{uid}")
-    everything = {"uid": uid, "actions": ["*"], "indexes": ["*"], "expiresAt": None}
+    everything = {"uid": uid, "name": name, "actions": ["*"], "indexes": ["*"], "expiresAt": None}
     assert (await admin.ask("POST", "/keys", everything)).status == 201
     assert await tenant.settle() == 3
     assert await inventory(admin) == before

@@ -174,6 +174,53 @@ async def test_the_data_of_a_namesake_with_another_uid_is_never_touched(server: 
     assert inventory(server) == before
 
 
+def _make_policy(server: Server) -> None:
+    statement = {"Effect": "Allow", "Action": ["s3:GetObject"], "Resource": ["arn:aws:s3:::somewhere/*"]}
+    document = {"Version": "2012-10-17", "Statement": [statement]}
+    admin(server).policy_add(gen.names().policy, policy=document)
+
+
+def _make_user(server: Server) -> None:
+    """With a policy of its own, so that it opens something."""
+    access_key = gen.names().access_key(1)
+    admin(server).user_add(access_key, "a-secret-of-somebody-else")
+    admin(server).attach_policy(["readonly"], user=access_key)
+
+
+@pytest.mark.parametrize(
+    ("make", "conflict"),
+    [
+        (_make_policy, Conflict("policy", gen.names().policy, "it bears no stamp")),
+        (_make_user, Conflict("user", gen.names().access_key(1), "it was there before our names were claimed")),
+    ],
+    ids=["policy", "user"],
+)
+async def test_a_policy_or_user_of_somebody_else_is_a_conflict_and_stays_as_it_is(
+    server: Server, driver: Driver, make: Callable[[Server], None], conflict: Conflict
+) -> None:
+    make(server)
+    before = inventory(server)
+    request = gen.request(server=driver.server, claimed_at="")
+    decision = driver.engine.decide(request, await driver.engine.observe(request))
+    assert decision == conflict
+    await driver.converge(gen.cut(request))
+    await driver.erase(request)
+    assert inventory(server) == before
+
+
+async def test_the_policy_of_a_namesake_whose_bucket_is_gone_is_never_touched(server: Server, driver: Driver) -> None:
+    await driver.converge(driver.request(uid="the-first"))
+    root(server).remove_bucket(BUCKET)
+    before = inventory(server)
+    second = driver.request(uid="the-second")
+    decision = driver.engine.decide(second, await driver.engine.observe(second))
+    owner = f"installation {gen.INSTALLATION}, UID the-first"
+    assert decision == Conflict("policy", gen.names().policy, owner)
+    await driver.converge(gen.cut(second))
+    await driver.erase(second)
+    assert inventory(server) == before
+
+
 async def test_a_bucket_that_came_in_between_look_and_creation_is_not_taken_over(
     server: Server, driver: Driver
 ) -> None:

@@ -252,7 +252,8 @@ def _index_steps(stamp: Stamp, names: tuple[str, ...], seen: Seen) -> tuple[Meil
 
 def _key_steps(keys: tuple[Key, ...], seen: Seen) -> tuple[MeilisearchStep, ...]:
     """Last of all, so that access opens only when everything behind it is in place. The scope of a key can not be
-    changed: one that differs is made anew under the same uid, and keeps its value."""
+    changed: one that differs is made anew under the same uid, and keeps its value. Whatever it calls itself, it is no
+    `Conflict`: the uid is made of our stamp, and as its value hangs on the uid alone, our tenant holds that value."""
     return (
         *(DeleteKey(key.uid) for key in seen.keys if key not in keys),
         *(CreateKey(key) for key in keys if key not in seen.keys),
