@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import structlog
@@ -51,8 +51,11 @@ class Dispatcher:
 
     def answered(self, resource: Resource, answer: dict[str, Any]) -> None:
         """Take over the answer to our own write, ahead of the watch. Its echo is no news then, so everybody whom it
-        concerns is told now."""
-        if self._view.store_of(resource).put(answer):
+        concerns is told now. What went with its last finalizer may have no echo at all: a watch that begins after it
+        does not show it."""
+        store = self._view.store_of(resource)
+        take = store.remove if _is_gone(answer["metadata"]) else store.put
+        if take(answer):
             self.object_changed(resource, answer["metadata"]["name"])
 
     def child_changed(self, change: Change, child: ChildMeta) -> None:
@@ -104,6 +107,10 @@ class Dispatcher:
             found = self._view.data_plane(plane.metadata.name)
             if found is not None and secret in planes.secret_names(found.spec):
                 yield key.data_plane(found.metadata.name)
+
+
+def _is_gone(metadata: Mapping[str, Any]) -> bool:
+    return bool(metadata.get("deletionTimestamp")) and not metadata.get("finalizers")
 
 
 class Reconciler:

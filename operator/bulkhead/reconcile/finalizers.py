@@ -19,7 +19,8 @@ async def add(resource: Resource, meta: Meta, deps: Deps) -> None:
 async def remove(resource: Resource, meta: Meta, deps: Deps) -> None:
     """Take ours off, if it is there; the object may be gone then. Raises Conflict when it changed meanwhile."""
     if FINALIZER in meta.finalizers:
-        await _write(resource, meta, [each for each in meta.finalizers if each != FINALIZER], deps)
+        left = [each for each in meta.finalizers if each != FINALIZER]
+        deps.answered(resource, await _write(resource, meta, left, deps))
 
 
 async def _write(resource: Resource, meta: Meta, finalizers: list[str], deps: Deps) -> dict[str, Any]:

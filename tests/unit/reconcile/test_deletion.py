@@ -58,6 +58,7 @@ def is_let_go(desk: Desk) -> bool:
 async def test_what_tenant_and_data_cluster_both_give_up_is_erased(gated: Gated) -> None:
     desk = await after(gated, gen.raw(gen.tenant(deletion_policy=DELETE)))
     assert (gated.engine.databases, is_let_go(desk)) == ({}, True)
+    assert desk.answers[-1] == ("DataCluster", "acme"), "what is let go is known to be"
 
 
 async def test_what_lies_on_a_server_that_took_the_place_of_the_former_is_erased_there(gated: Gated) -> None:

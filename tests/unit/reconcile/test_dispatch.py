@@ -148,6 +148,18 @@ def test_an_answer_wakes_whom_its_echo_would_have_woken() -> None:
     assert set(board.enqueued) == {ACME, TENANT}
 
 
+@pytest.mark.parametrize(("finalizers", "there"), [((), False), (("another.example.com/own",), True)])
+def test_what_went_with_its_last_finalizer_is_gone_though_no_watch_will_ever_show_it(
+    finalizers: tuple[str, ...],
+    there: bool,  # noqa: FBT001 - a row
+) -> None:
+    board = full()
+    gone = gen.cluster(metadata={"deletion_timestamp": "2026-09-22T00:00:00Z", "finalizers": finalizers})
+    board.dispatcher.answered(DATA_CLUSTERS, gen.raw(gone, version="11"))
+    assert (board.view.data_cluster("acme") is not None) is there
+    assert {ACME, TENANT} <= set(board.enqueued)
+
+
 def test_an_answer_that_the_watch_overtook_wakes_nobody() -> None:
     board = full()
     board.dispatcher.answered(DATA_CLUSTERS, gen.raw(gen.cluster(), version="9"))
