@@ -6,6 +6,7 @@ spoke the protocol.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import hashlib
 import os
@@ -73,6 +74,7 @@ class ScriptedPlatform:
     """What it holds, and how it answers.
 
     instead: asked first, with method and path; what it gives is the answer
+    holds: asked with method and path; whether that is answered only once it is `released`
     calls: method and path of every request, in order
     """
 
@@ -84,6 +86,8 @@ class ScriptedPlatform:
     identities: dict[str, Identity] = field(default_factory=dict)
     signing: list[SigningKey] = field(default_factory=lambda: [SigningKey.generate(os.urandom)])
     instead: Callable[[str, str], web.Response | None] = lambda _method, _path: None
+    holds: Callable[[str, str], bool] = lambda _method, _path: False
+    released: asyncio.Event = field(default_factory=asyncio.Event)
     confirmed: bool = True
     calls: list[tuple[str, str]] = field(default_factory=list)
     secrets: list[str] = field(default_factory=list)
@@ -147,6 +151,8 @@ class ScriptedPlatform:
     # -- answers -------------------------------------------------------------------------------------------------------
     async def _handle(self, request: web.Request) -> web.Response:
         self.calls.append((request.method, request.path))
+        if self.holds(request.method, request.path):
+            await self.released.wait()
         if (other := self.instead(request.method, request.path)) is not None:
             return other
         try:

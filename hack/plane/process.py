@@ -207,6 +207,13 @@ class Server(ABC):
         return self._process is not None and self._process.running
 
     @property
+    def ended_with(self) -> int:
+        """Exit code of the last run, negative for a signal. Raises ProcessError: it runs, or never did."""
+        if self._process is None or self._process.running:
+            raise ProcessError(f"{self.name} has not ended")
+        return self._process.exited.result()
+
+    @property
     def pid(self) -> int:
         """Raises ProcessError: it does not run."""
         return self._running_process().pid

@@ -134,12 +134,29 @@ async def test_what_the_platform_wants_is_applied_and_reported(world: World, ser
         return bool(await served.of_cluster("applied_generation") == await served.of_cluster("desired_generation"))
 
     await eventually(reported, seconds=LOST_SECONDS)
+    assert await synced(served, "Suspended")
     await served.session.execute(
         "UPDATE clusters SET desired_state = 'active', desired_generation = desired_generation + 1 WHERE name = %s",
         (SLUG,),
     )
     await told(world, "Suspended", "False")
     await world.ready(SLUG)
+    assert await synced(served, "Active")
+
+
+async def synced(served: Served, phase: str) -> bool:
+    """Wait until the platform was told of this change of the cluster's metadata."""
+
+    async def so() -> bool:
+        found = await one(
+            served.session,
+            "SELECT body->>'phase' FROM documents WHERE kind = 'cluster' AND cluster_id = %s",
+            (await served.of_cluster("id"),),
+        )
+        assert found == phase
+        return True
+
+    return await eventually(so, seconds=LOST_SECONDS)
 
 
 async def test_keys_that_a_fence_voided_are_made_anew_by_themselves(world: World, served: Served) -> None:

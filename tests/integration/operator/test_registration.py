@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -187,6 +188,29 @@ async def test_a_restart_writes_nothing_and_goes_on_beating(
     await once(lambda: len(cluster(platform).heartbeats) > beats)
     await world.plane_ready()
     assert await written_since(moment, world, admins) == []
+
+
+async def test_an_operator_that_is_told_to_end_while_it_waits_for_the_platform_ends_in_order_and_joins_later(
+    world: World, platform: ScriptedPlatform
+) -> None:
+    beats, exchanges = platform.posted("/heartbeat"), platform.posted("/registrations")
+    platform.holds = lambda _, path: path.endswith(("/heartbeat", "/registrations"))
+    await world.tenant("interrupted")
+    await once(lambda: platform.posted("/registrations") > exchanges and platform.posted("/heartbeat") > beats)
+    before = world.log().count('"stopping"')
+    ending = asyncio.create_task(world.operator.stop())
+    await once(lambda: world.log().count('"stopping"') > before)
+    platform.holds = lambda *_: False
+    platform.released.set()
+    await ending
+    assert world.operator.ended_with == 0, "it was killed at the end of its time, or broke"
+    assert "Traceback" not in world.log()
+
+    await world.operator.start()
+    await world.reason(DATA_CLUSTERS, "interrupted", "Connected", "Ready")
+    assert [each.claims.name for each in platform.identities.values()].count("interrupted") == 1
+    await world.remove_tenants("interrupted")
+    assert platform.named("interrupted").deleted
 
 
 async def test_a_restored_platform_that_fenced_all_keys_is_joined_again(
