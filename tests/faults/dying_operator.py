@@ -44,7 +44,7 @@ class DyingMutations(Mutations):
 
     def after(self, number: int, target: str, action: str) -> None:
         self._die("after", number, target, action)
-        if f"stop:{self._numbers.get(number)}" == self._order:
+        if self._is_ordered("stop", number, action):
             self._stopped = True
             os.kill(os.getpid(), signal.SIGSTOP)
 
@@ -55,9 +55,12 @@ class DyingMutations(Mutations):
             self._numbers = {}
 
     def _die(self, when: str, number: int, target: str, action: str) -> None:
-        if f"{when}:{self._numbers.get(number)}" == self._order:
+        if self._is_ordered(when, number, action):
             print(f"dying {self._order}: {target}: {action}", flush=True)  # noqa: T201 - for the report
             os.kill(os.getpid(), signal.SIGKILL)
+
+    def _is_ordered(self, when: str, number: int, action: str) -> bool:
+        return self._order in (f"{when}:{self._numbers.get(number)}", f"{when}:{action}")
 
 
 if __name__ == "__main__":

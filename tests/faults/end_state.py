@@ -55,7 +55,12 @@ async def end_state(world: World, slug: str, uid: str) -> dict[str, Any]:
         "qdrant": await _qdrant(world, slug, uid),
         "meilisearch": await _meilisearch(world, slug, uid),
     }
-    return json.loads(_masked(json.dumps(found, sort_keys=True, default=str), slug, uid))  # type: ignore[no-any-return]
+    return _masked(found, slug, uid)
+
+
+async def kubernetes_state(world: World, slug: str, uid: str) -> dict[str, Any]:
+    """The part of it that Kubernetes holds, for a plane without engines."""
+    return _masked(await _kubernetes(world, slug), slug, uid)
 
 
 def differences(found: Any, wanted: Any, path: str = "") -> list[str]:
@@ -66,12 +71,13 @@ def differences(found: Any, wanted: Any, path: str = "") -> list[str]:
     return [] if found == wanted else [f"{path}: {found!r} instead of {wanted!r}"]
 
 
-def _masked(text: str, slug: str, uid: str) -> str:
-    """Names, UIDs, times, digests and passwords: all that two equal DataClusters differ in."""
-    text = text.replace(uid, "UID")
+def _masked(found: dict[str, Any], slug: str, uid: str) -> dict[str, Any]:
+    """Without names, UIDs, times, digests and passwords: all that two equal DataClusters differ in."""
+    text = json.dumps(found, sort_keys=True, default=str).replace(uid, "UID")
     text = re.sub(rf"\b{re.escape(slug)}-[0-9a-f]{{6}}-", "SLUG-UID6-", text)
     text = re.sub(rf"\b{re.escape(slug)}(?![a-z0-9])", "SLUG", text)
-    return re.sub(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", "SOME-UUID", text)
+    text = re.sub(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", "SOME-UUID", text)
+    return json.loads(text)  # type: ignore[no-any-return]
 
 
 async def _kubernetes(world: World, slug: str) -> dict[str, Any]:

@@ -6,8 +6,10 @@ import asyncio
 import contextlib
 import json
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +18,13 @@ import pytest
 
 from bulkhead.kube.access import from_kubeconfig
 from bulkhead.kube.errors import NotFound
-from bulkhead.kube.resources import DATA_CLUSTERS, LEASES, TENANTS
+from bulkhead.kube.resources import DATA_CLUSTERS, DATA_PLANES, LEASES, TENANTS
 from hack.plane.installation import NAMESPACE, Operator
 from hack.plane.plane import Part, Plane, PlaneOptions
 from hack.plane.process import is_stopped
 from tests.faults.dying_operator import UNCOUNTED
-from tests.faults.end_state import differences, end_state
+from tests.faults.end_state import differences, end_state, kubernetes_state
+from tests.faults.joining import Joining, Platform, Reference
 from tests.faults.reaper import reaping
 from tests.world import World, eventually, metrics_of
 
@@ -31,6 +34,8 @@ QUIET_SECONDS = float(os.environ.get("BULKHEAD_QUIET_SECONDS", "30"))
 
 
 SETTLED_SECONDS = 1.0
+RARELY = 5
+"""Times more rarely, of crashes that take long."""
 
 
 @dataclass(slots=True)
@@ -52,7 +57,7 @@ class Stage:
         self.count += 1
         self.orders.write_text("")
         program = ("tests.faults.dying_operator", str(self.orders))
-        quiet = ("--drift-seconds=3600",)
+        quiet = ("--drift-seconds=3600", "--heartbeat-seconds=1")
         self.running = self.world.installed.operator(f"operator-{self.count}", program=program, arguments=quiet)
         await self.running.start()
 
@@ -81,10 +86,12 @@ class Stage:
                     last, since = now, asyncio.get_running_loop().time()
         return last
 
-    async def dead(self, *, or_ready: str = "", or_gone: str = "") -> str:
-        """Wait until the operator has died, or until the Tenant `or_ready` is ready and nothing is changed any more, or
-        the Tenant `or_gone` is gone: how often a status says what is waited for varies with time, so the last changes
-        of the undisturbed run may never come. Returns what the operator said about its death."""
+    async def dead(
+        self, *, or_ready: str = "", or_gone: str = "", or_once: Callable[[], Awaitable[bool]] | None = None
+    ) -> str:
+        """Wait until the operator has died, or until the Tenant `or_ready` is ready or `or_once` is so, and nothing is
+        changed any more, or the Tenant `or_gone` is gone: how often a status says what is waited for varies with time,
+        so the last changes of the undisturbed run may never come. Returns what the operator said about its death."""
         assert self.running is not None
         operator = self.running
 
@@ -93,6 +100,7 @@ class Stage:
                 not operator.running
                 or bool(or_ready and await self._is_ready(or_ready))
                 or bool(or_gone and await self._is_gone(or_gone))
+                or bool(or_once and await self._is_at_rest(or_once))
             )
 
         await eventually(has_ended)
@@ -100,6 +108,13 @@ class Stage:
 
     async def _is_ready(self, tenant: str) -> bool:
         if (await self.world.condition(TENANTS, tenant, "Ready")).get("reason") != "Ready":
+            return False
+        with contextlib.suppress(aiohttp.ClientError):  # it died while it was asked
+            await self.quiet(SETTLED_SECONDS)
+        return True
+
+    async def _is_at_rest(self, once: Callable[[], Awaitable[bool]]) -> bool:
+        if not await once():
             return False
         with contextlib.suppress(aiohttp.ClientError):  # it died while it was asked
             await self.quiet(SETTLED_SECONDS)
@@ -231,26 +246,89 @@ async def apply_search(stage: Stage, slug: str, *indexes: str) -> None:
     await stage.world.apply("DataCluster", slug, spec)
 
 
-async def test_an_operator_that_was_stopped_until_another_led_changes_nothing_more(stage: Stage) -> None:
+@pytest.fixture(scope="module")
+async def joining(stage: Stage) -> AsyncIterator[Joining]:
+    async with Platform.serving(stage.world.plane.site.ports.reserve()) as platform:
+        yield Joining(stage.world, platform)
+
+
+@pytest.fixture(scope="module")
+async def reference(stage: Stage, joining: Joining) -> Reference:
+    """What joining and leaving take, and come to, where nothing is disturbed."""
     await stage.run()
+    before = await stage.quiet(SETTLED_SECONDS)
+    await joining.begin("joining")
+    await eventually(partial(joining.is_joined, "joining"))
+    joined = await stage.quiet(SETTLED_SECONDS)
+    uid = await stage.uid("joining")
+    state = await kubernetes_state(stage.world, "joining", uid)
+    await joining.joined("joining", state, "undisturbed")
+    await joining.leave("joining")
+    await joining.gone("joining", "undisturbed")
+    return Reference(joined - before, await stage.quiet(SETTLED_SECONDS) - joined, state)
+
+
+async def test_an_operator_that_was_stopped_while_it_joined_until_another_led_changes_nothing_more(
+    stage: Stage, joining: Joining, reference: Reference
+) -> None:
+    await stage.run()
+    await joining.begin_plane("overtaken")
+    await stage.world.reason(DATA_PLANES, "overtaken", "Connected", "Ready")
     await stage.quiet(SETTLED_SECONDS)
     assert stage.running is not None
     overtaken = stage.running
-    stage.orders.write_text("stop:5")
-    await stage.world.tenant("overtaken")
+    stage.orders.write_text("stop:Exchange")
+    await stage.world.tenant("overtaken", dataPlaneRef={"name": "overtaken"})
     await eventually(lambda: asyncio.to_thread(is_stopped, overtaken.pid))
-    another = stage.world.installed.operator("operator-another")
+    another = stage.world.installed.operator("operator-another", arguments=("--heartbeat-seconds=1",))
     await another.start()
-    await stage.world.ready("overtaken", seconds=60.0)
+    await joining.joined("overtaken", reference.state, "by another")
 
     await overtaken.resume()
     await stage.dead()
     assert "changing after the stop" not in overtaken.log_file.read_text()
+    await joining.joined("overtaken", reference.state, "by both")
     await another.stop()
 
 
-def moments(changes: int) -> Iterator[str]:
-    """Before and after every change, or every n-th."""
-    for number in range(1, changes + 1, STRIDE):
+async def test_every_crash_while_joining_and_leaving_ends_with_one_identity_and_at_last_without_a_key(
+    stage: Stage, joining: Joining, reference: Reference
+) -> None:
+    assert (reference.joining > 20, reference.leaving > 5) == (True, True), "it is more changes than that"
+    crashes = zip_longest(moments(reference.joining, RARELY), moments(reference.leaving, RARELY), fillvalue="")
+    await stage.run()
+    for number, (while_joining, while_leaving) in enumerate(crashes):
+        name = f"joining{number}"
+        stage.orders.write_text(while_joining)
+        await joining.begin(name)
+        said = await stage.dead(or_once=partial(joining.is_joined, name))
+        await stage.run()
+        await joining.joined(name, reference.state, said)
+
+        stage.orders.write_text(while_leaving)
+        await joining.leave(name)
+        said = await stage.dead(or_once=partial(joining.is_gone, name))
+        await stage.run()
+        await joining.gone(name, said)
+
+
+async def test_who_is_deleted_after_a_crash_while_it_joined_leaves_no_key_behind(
+    stage: Stage, joining: Joining, reference: Reference
+) -> None:
+    await stage.run()
+    for number, while_joining in enumerate(moments(reference.joining, RARELY)):
+        name = f"leaving{number}"
+        stage.orders.write_text(while_joining)
+        await joining.begin(name)
+        said = await stage.dead(or_once=partial(joining.is_joined, name))
+        await stage.stop()
+        await joining.leave(name)
+        await stage.run()
+        await joining.gone(name, said)
+
+
+def moments(changes: int, times: int = 1) -> Iterator[str]:
+    """Before and after every change, or every n-th, or so many times more rarely."""
+    for number in range(1, changes + 1, STRIDE if STRIDE == 1 else STRIDE * times):
         yield f"before:{number}"
         yield f"after:{number}"
