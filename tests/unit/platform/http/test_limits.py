@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bulkhead.platform.http.limits import Allowance, Failures, network_of, quota_headers, spend
+from bulkhead.platform.http.limits import Allowance, Failures, Large, network_of, quota_headers, spend
 from bulkhead.protocol.problems import Code, Problem
 
 SOURCE = "203.0.113.9"
@@ -112,3 +112,30 @@ def test_the_last_request_of_a_quota_passes_and_the_next_waits_for_the_slowest_w
     with pytest.raises(Problem) as told:
         spend([allowance(remaining=-1, reset=30), allowance("per-hour", remaining=-1, reset=900), allowance("per-day")])
     assert (told.value.code, told.value.extension["retry_after"]) == (Code.RATE_LIMITED, 900)
+
+
+def full(large: Large, whose: str) -> bool:
+    try:
+        with large.place(whose):
+            return False
+    except Problem as told:
+        return told.code is Code.RATE_LIMITED
+
+
+def test_nobody_has_more_large_bodies_gathered_than_its_own_and_all_together_no_more_than_there_is_room_for() -> None:
+    large = Large(most=3, most_of_one=2)
+    with large.place("acme"), large.place("acme"):
+        assert full(large, "acme")
+        with large.place("globex"):
+            assert full(large, "globex")
+            assert full(large, "initech")
+        assert not full(large, "globex")
+    assert not full(large, "acme")
+
+
+def test_a_place_is_given_back_by_whoever_fails() -> None:
+    large = Large(most=1, most_of_one=1)
+    for _ in range(2):
+        with pytest.raises(ValueError, match="broke"), large.place("acme"):
+            raise ValueError("broke")
+    assert not large._held
