@@ -48,7 +48,9 @@ class Verdict:
 
 
 def of_status(status: int) -> Outcome:
-    """What an answer means. A redirect is not followed, so it is a failure."""
+    """What an answer means. A redirect is not followed, so it is a failure; so is a status that HTTP does not have."""
+    if not 100 <= status <= 599:
+        return Outcome(None, "answered with no status of HTTP")
     if 200 <= status < 300:
         return Outcome(status, "")
     return Outcome(status, "redirected" if 300 <= status < 400 else "refused by the receiver")

@@ -62,3 +62,10 @@ def test_waits_grow_are_spread_and_stay_within_their_bound(failures: int, chance
 def test_all_attempts_together_last_about_as_long_as_a_webhook_may_fail() -> None:
     together = sum((backoff(attempt, 0.5) for attempt in range(1, MOST_ATTEMPTS)), timedelta())
     assert timedelta(days=1) < together < GIVEN_UP_AFTER
+
+
+@pytest.mark.parametrize("status", [0, 99, 600, 999])
+def test_a_status_that_no_row_could_hold_is_a_failure_like_no_answer(status: int) -> None:
+    """As a fault in settling it, the delivery would be tried for ever."""
+    outcome = of_status(status)
+    assert (outcome.status, outcome.delivered) == (None, False)
