@@ -38,6 +38,8 @@ MOST_WAITING = 1000
 """Tokens of one plane that wait in one organisation. An operator has a handful."""
 MOST_CLUSTERS = 20_000
 """Of one plane. Twice what a plane is built for: beyond it somebody makes up clusters."""
+MOST_WHO = 512
+"""Characters of who minted one, for people who read lists."""
 PAGE = 50
 MOST_OF_A_PAGE = 200
 
@@ -256,4 +258,4 @@ def _within(seconds: int, most: int) -> None:
 
 def _minter(call: Call[Any, Any]) -> str:
     who = actor(call.caller, call.source)
-    return f"{who.kind} {who.id}" if isinstance(call.caller, Joined) else f"{who.issuer} {who.id}"
+    return (f"{who.kind} {who.id}" if isinstance(call.caller, Joined) else f"{who.issuer} {who.id}")[:MOST_WHO]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from uuid import uuid4
 
 import pytest
 from psycopg import errors
@@ -189,3 +190,21 @@ async def test_many_at_once_with_a_new_token_are_all_served(world: World) -> Non
     token = await world.token("AUDIT_READ")
     answers = await asyncio.gather(*(world.ask(token, AUDIT) for _ in range(20)))
     assert {each.status for each in answers} == {200}
+
+
+async def test_whoever_has_a_long_name_at_a_provider_with_a_long_one_mints_like_everybody(world: World) -> None:
+    who, where = await world.member("CLUSTER_WRITE", subject="s" * 255)
+    token = (await world.granted("token", who, "--name", "laptop")).token
+    organisation = await world.value("SELECT id FROM organisations WHERE name = %s", where)
+    issuer, plane = await world.rows.issuer(organisation, url=f"https://{'i' * 500}"), await world.rows.plane()
+    await world.set("UPDATE memberships SET issuer_id = %s WHERE subject = %s", issuer, who)
+    await world.rows.grant(organisation, plane)
+    body = {
+        "kind": "cluster",
+        "name": "acme",
+        "seconds": 60,
+        "plane": str(plane),
+        "uid": str(uuid4()),
+        "tenant": {"name": "acme", "uid": str(uuid4())},
+    }
+    assert (await world.ask(token, CLUSTER_TOKENS, "POST", body)).status == 201
