@@ -35,7 +35,7 @@ MOST_SECONDS = 7 * 86400
 MOST_OPEN = 5
 """Tokens of planes, and of people, that wait for one (plane, uid) at the same time."""
 MOST_WAITING = 1000
-"""Tokens of one plane that wait in one organisation. An operator has a handful."""
+"""Tokens for one plane's clusters that wait in one organisation: as many of its own, and as many of people."""
 MOST_CLUSTERS = 20_000
 """Of one plane. Twice what a plane is built for: beyond it somebody makes up clusters."""
 MOST_WHO = 512
@@ -96,8 +96,7 @@ class Minting:
         cluster = {"plane": asked.plane, "uid": asked.uid, "by_plane": by_plane}
         if await _count(tx, sql.OPEN_TOKENS, cluster) >= MOST_OPEN:
             raise Problem(Code.LIMIT_REACHED, f"{MOST_OPEN} tokens wait for this cluster: use one of them, or wait")
-        if by_plane:
-            await _need_room(tx, UUID(asked.plane), organisation)
+        await _need_room(tx, UUID(asked.plane), organisation, by_plane=by_plane)
         return await self._minted(tx, call, organisation)
 
     async def mint_for_plane(self, call: Call[Admin, TokenRequest]) -> TokenIssued:
@@ -202,10 +201,11 @@ async def _of_plane(tx: Tx, plane: Joined, asked: TokenRequest) -> UUID:
     return found
 
 
-async def _need_room(tx: Tx, plane: UUID, organisation: UUID) -> None:
+async def _need_room(tx: Tx, plane: UUID, organisation: UUID, *, by_plane: bool) -> None:
     """Problem where a plane has more than any honest one. Not to the letter: those that ask at once do not wait."""
-    waiting = {"plane": plane, "organisation": organisation}
-    if await _count(tx, sql.WAITING_OF_PLANE, waiting) >= MOST_WAITING:
+    seconds = PLANE_TOKEN_SECONDS if by_plane else MOST_SECONDS
+    waiting = {"plane": plane, "organisation": organisation, "by_plane": by_plane, "seconds": seconds}
+    if await _count(tx, sql.WAITING, waiting) >= MOST_WAITING:
         raise Problem(Code.LIMIT_REACHED, f"{MOST_WAITING} tokens of this plane wait: use them, or wait for their end")
     if await _count(tx, sql.CLUSTERS_OF_PLANE, (plane,)) >= MOST_CLUSTERS:
         raise Problem(

@@ -155,11 +155,12 @@ OPEN_TOKENS: Final = """
     WHERE plane_id = %(plane)s AND uid = %(uid)s AND minted_by_plane = %(by_plane)s
       AND used_at IS NULL AND revoked_at IS NULL AND expires_at > now()
 """
-# By the index of the listing: a plane's tokens live for 15 minutes at most.
-WAITING_OF_PLANE: Final = """
+# By the index of the listing: none lives longer than `seconds`.
+WAITING: Final = """
     SELECT count(*) FROM registration_tokens
-    WHERE organisation_id = %(organisation)s AND created_at > now() - interval '15 minutes' AND plane_id = %(plane)s
-      AND minted_by_plane AND used_at IS NULL AND revoked_at IS NULL AND expires_at > now()
+    WHERE organisation_id = %(organisation)s AND created_at > now() - make_interval(secs => %(seconds)s)
+      AND plane_id = %(plane)s AND minted_by_plane = %(by_plane)s
+      AND used_at IS NULL AND revoked_at IS NULL AND expires_at > now()
 """
 # Who joins and leaves without end makes rows without end: what left counts for a day.
 CLUSTERS_OF_PLANE: Final = """

@@ -273,17 +273,27 @@ async def test_a_plane_that_makes_up_clusters_without_end_is_told_where_it_ends(
     plane = await world.joined_plane(world.organisation)
     waiting: LiteralString = """
         INSERT INTO registration_tokens (digest, kind, organisation_id, plane_id, uid, name, tenant, tenant_uid,
-                                         bound_key, rebinds, minted_by, minted_by_plane, epoch, expires_at)
+                                         bound_key, minted_by, minted_by_plane, epoch, expires_at)
         SELECT sha256(n::text::bytea || uuid_send(gen_random_uuid())), 'cluster', %(organisation)s, %(plane)s,
-               gen_random_uuid(), 'acme', 'acme', gen_random_uuid(), sha256(n::text::bytea), true, 'plane', true, 1,
+               gen_random_uuid(), 'acme', 'acme', gen_random_uuid(), sha256(n::text::bytea), 'somebody', by_plane, 1,
                now() + interval '10 minutes'
-        FROM generate_series(1, %(number)s) n"""
+        FROM generate_series(1, %(number)s) n CROSS JOIN (VALUES (true), (false)) AS minted (by_plane)"""
     await made_up(world, plane, waiting, MOST_WAITING)
     cluster = Joiner(IdentityKind.CLUSTER, "acme", plane=plane.identity)
     refused = await plane.mint_for(world.first, cluster)
     assert (refused.status, refused.code) == (409, "limit_reached")
     assert f"{MOST_WAITING} tokens of this plane wait" in refused.body["detail"]
     assert (await world.plane.mint_for(world.first, world.cluster())).status == 201
+    asked = TokenRequest(
+        protocol=1,
+        kind=IdentityKind.CLUSTER,
+        name="acme",
+        seconds=60,
+        plane=plane.identity,
+        uid=cluster.uid,
+        tenant=TenantRef(name="acme", uid=tenant_uid("acme")),
+    )
+    assert (await world.as_user("POST", "/v1/registration-tokens", asked)).code == "limit_reached"
     await world.session.execute(
         "UPDATE registration_tokens SET revoked_at = now() WHERE plane_id = %s", (plane.identity,)
     )
