@@ -321,17 +321,18 @@ async def half_sent(world: World, cluster: Joiner, length: str) -> AsyncIterator
 async def test_a_plane_has_few_large_bodies_gathered_at_once_and_its_heartbeats_are_heard(
     world: World, length: str
 ) -> None:
-    clusters = [await world.joined_cluster() for _ in range(3)]
-    async with half_sent(world, clusters[0], length), half_sent(world, clusters[1], length):
+    cluster = await world.joined_cluster()
+    async with contextlib.AsyncExitStack() as open_:
+        readers = [await open_.enter_async_context(half_sent(world, cluster, length)) for _ in range(5)]
+        lines = [asyncio.create_task(reader.readline()) for reader in readers]
 
         async def refused() -> bool:
-            async with half_sent(world, clusters[2], length) as reader:
-                try:
-                    async with asyncio.timeout(3.0):
-                        return b" 429 " in await reader.readline()
-                except TimeoutError:
-                    return False
+            return sum(line.done() for line in lines) == 3
 
         await eventually(refused)
-        await beats(world.first, clusters[2])
-        assert (await sync(world, clusters[2], snapshot(None, index(1)))).status == 200
+        assert all(b" 429 " in line.result() for line in lines if line.done())
+        await beats(world.first, cluster)
+        assert (await sync(world, cluster, snapshot(None, index(1)))).status == 200
+        assert await refused()
+        for line in lines:
+            line.cancel()
