@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import psycopg
 import pytest
 
+from bulkhead.app import PLANE_DELAY_SECONDS
 from bulkhead.kube.access import from_kubeconfig
 from bulkhead.kube.errors import NotFound
 from bulkhead.kube.resources import DATA_CLUSTERS, DATA_PLANES, LEASES, TENANTS
@@ -146,7 +148,8 @@ class Stage:
 
 @pytest.fixture(scope="module")
 async def stage() -> AsyncIterator[Stage]:
-    """A plane of its own, without warm databases: what the plane itself prepares meanwhile would be counted too."""
+    """A plane of its own, without warm databases unless a pass asks for them: what the plane itself prepares meanwhile
+    would be counted too."""
     options = PlaneOptions(fsync=False, parts=frozenset(Part) - {Part.WORKLOADS})
     async with Plane.start(options) as plane, World.on(plane) as world:
         await world.plane_ready()
@@ -164,42 +167,112 @@ async def stage() -> AsyncIterator[Stage]:
             await stage.stop()
 
 
-async def test_every_crash_while_provisioning_and_deleting_leads_to_the_undisturbed_end(stage: Stage) -> None:
+@dataclass(frozen=True, slots=True)
+class Way:
+    """One of the ways in which a tenant comes and goes."""
+
+    name: str
+    policy: str = "Delete"
+    warm: int = 0
+    """Databases that the plane keeps ready, to be renamed."""
+
+    @property
+    def still_seconds(self) -> float:
+        """How long it is quiet before the plane, too, has nothing more to make."""
+        return PLANE_DELAY_SECONDS + SETTLED_SECONDS if self.warm else SETTLED_SECONDS
+
+
+WAYS = (Way("erased"), Way("kept", policy="Retain"), Way("warm", warm=2))
+
+
+@pytest.mark.parametrize("way", WAYS, ids=lambda way: way.name)
+async def test_every_crash_while_provisioning_and_deleting_leads_to_the_undisturbed_end(stage: Stage, way: Way) -> None:
     await stage.run()
-    before = await stage.quiet(SETTLED_SECONDS)
-    await stage.world.tenant("reference")
-    await stage.world.ready("reference")
-    await stage.world.reason(TENANTS, "reference", "Ready", "Ready")
+    await keep_warm(stage, way.warm)
+    before = await stage.quiet(way.still_seconds)
+    reference_name = f"{way.name}reference"
+    await stage.world.tenant(reference_name, deletionPolicy=way.policy)
+    await stage.world.ready(reference_name)
+    await stage.world.reason(TENANTS, reference_name, "Ready", "Ready")
     provisioning = await stage.quiet(SETTLED_SECONDS) - before
-    reference = await stage.state("reference")
-    reference_uid = await stage.uid("reference")
-    await stage.world.remove_tenants("reference")
-    deleting = await stage.quiet(SETTLED_SECONDS) - before - provisioning
-    nothing = await end_state(stage.world, "reference", reference_uid)
+    reference = await stage.state(reference_name)
+    reference_uid = await stage.uid(reference_name)
+    before = await stage.quiet(way.still_seconds)
+    await stage.world.remove_tenants(reference_name)
+    deleting = await stage.quiet(SETTLED_SECONDS) - before
+    left = await end_state(stage.world, reference_name, reference_uid)
     assert provisioning > 20, "a tenant is more changes than that: the seam was gone around"
 
-    crashes = list(moments(provisioning))
+    crashes = list(share(way, provisioning))
     for number, die in enumerate(crashes):
-        slug = f"crash{number}"
+        slug = f"{way.name}{number}"
+        await stage.quiet(way.still_seconds)
         stage.orders.write_text(die)
-        await stage.world.tenant(slug)
+        await stage.world.tenant(slug, deletionPolicy=way.policy)
         said = await stage.dead(or_ready=slug)
         await stage.run()
         await stage.world.ready(slug)
         await stage.like(reference, slug, await stage.uid(slug), said)
 
-    for number, die in enumerate(moments(deleting)):
-        slug = f"crash{number % len(crashes)}"
+    for number, die in enumerate(share(way, deleting)):
+        slug = f"{way.name}{number % len(crashes)}"
         uid = await stage.uid(slug)
+        await stage.quiet(way.still_seconds)
         stage.orders.write_text(die)
         await stage.world.delete(TENANTS, slug)
         said = await stage.dead(or_gone=slug)
         await stage.run()
         await stage.world.gone(TENANTS, slug)
-        await stage.like(nothing, slug, uid, said)
+        await stage.like(left, slug, uid, said)
+        assert await remembered(stage, uid) == (way.policy == "Retain"), said
+    await keep_warm(stage, way.warm)
+    await keep_warm(stage, 0)
 
-    before = await stage.changes()
+
+async def test_after_all_of_it_nothing_is_changed_any_more(stage: Stage) -> None:
+    await stage.run()
+    before = await stage.quiet(SETTLED_SECONDS)
     assert await stage.quiet(QUIET_SECONDS) == before
+
+
+def share(way: Way, changes: int) -> Iterator[str]:
+    """The crashes of one way: all of them in the whole proof, else those of `moments` spread over the ways."""
+    for number, moment in enumerate(moments(changes)):
+        if STRIDE == 1 or number // 2 % len(WAYS) == WAYS.index(way):
+            yield moment
+
+
+_WARM = r"""
+SELECT (SELECT count(*) FROM pg_database d WHERE datname LIKE 'bh\_warm\_%'
+        AND datallowconn AND shobj_description(d.oid, 'pg_database') IS NOT NULL),
+       (SELECT count(*) FROM pg_roles WHERE rolname LIKE 'bh\_warm\_%')
+"""
+
+
+async def keep_warm(stage: Stage, wanted: int) -> None:
+    """Wait until exactly so many databases are ready, each with its group, and none half made is left."""
+    warm = json.dumps({"spec": {"postgres": {"warmDatabases": wanted}}})
+    await stage.world.plane.kubectl("patch", "dp", "default", "--type=merge", "-p", warm)
+
+    async def are_warm() -> bool:
+        async with await psycopg.AsyncConnection.connect(stage.world.plane.postgres.dsn()) as connection:
+            found = await (await connection.execute(_WARM)).fetchone()
+        assert found == (wanted, wanted), found
+        return True
+
+    await eventually(are_warm)
+
+
+async def remembered(stage: Stage, uid: str) -> bool:
+    """Whether there is a record of what was kept, and then that no secret is left in it."""
+    try:
+        record = json.loads((await stage.world.secret(f"record-{uid}", NAMESPACE))["record"])
+    except NotFound:
+        return False
+    credentials = [held for holding in record["holdings"].values() for held in holding["credentials"]]
+    assert credentials, record
+    assert not any(held.get("value") or held.get("verifier") for held in credentials)
+    return bool(record["retained_at"])
 
 
 async def test_every_crash_while_an_index_is_made_that_is_then_taken_off_the_spec_is_remembered(stage: Stage) -> None:
