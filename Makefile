@@ -12,7 +12,7 @@ export PYTHONDONTWRITEBYTECODE := 1
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | column -t -s "$$(printf '\t')"
 
-demo: $(VENV)/ready  ## a local data plane with two tenants, proven apart
+demo: $(VENV)/ready  ## a local data plane with two tenants, proven apart, and the platform before them
 	@$(VENV)/bin/python -m hack.demo up
 
 demo-down: $(VENV)/ready  ## end the demo and remove what it made

@@ -1,16 +1,9 @@
-"""`make demo`: two tenants on a local plane, from `kubectl apply` to the proof that neither can reach the other.
-
-python -m hack.demo up      start the plane if it does not run, and show
-python -m hack.demo down    end everything that the demo started
-"""
+"""Two tenants: from `kubectl apply` to the proof that neither can reach the other."""
 
 from __future__ import annotations
 
 import asyncio
-import base64
 import json
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,12 +12,11 @@ from typing import Any, Final
 from rich.console import Console
 from rich.table import Table
 
+from hack.demo.kubectl import Kubectl
 from hack.isolation import matrix
 from hack.isolation.attempt import Outcome, Tenant, outcome
-from hack.plane import __main__ as plane_command
 from hack.plane.emulation import REPOSITORY
 from hack.plane.process import ProcessError
-from hack.plane.state import PlaneFacts, read_state, runs
 
 SLUGS: Final = ("acme", "globex")
 EXAMPLE: Final = REPOSITORY / "docs" / "examples" / "tenants.yaml"
@@ -33,51 +25,13 @@ POLL_SECONDS: Final = 0.1
 ENGINES: Final = {"postgres": "Postgres", "objectStore": "bucket", "vectors": "vectors", "search": "search"}
 
 
-def main(arguments: list[str]) -> int:
-    """Run `up` or `down`. Returns the exit status."""
-    folder = plane_command.default_folder().with_name("demo")
-    if arguments == ["down"]:
-        return plane_command.main(["down", f"--state={folder}"])
-    if arguments not in ([], ["up"]):
-        print(__doc__, file=sys.stderr)
-        return 2
-    try:
-        return up(folder, Console(highlight=False))
-    except KeyboardInterrupt:
-        plane_command.main(["down", f"--state={folder}"])
-        return 130
+class Tenants:
+    """What is shown of them, in order."""
 
-
-def up(folder: Path, console: Console) -> int:
-    """Start the plane, show, and say how to go on."""
-    started = time.monotonic()
-    state = read_state(folder)
-    if state is None or not runs(state):
-        console.rule("[bold]A plane of real servers, and Bulkhead on it")
-        if failed := plane_command.main(["up", "--detach", "--bulkhead", f"--state={folder}"]):
-            return failed
-        state = read_state(folder)
-    if state is None or state.plane is None or state.plane.kubernetes is None:
-        console.print("[red]The plane ended while it started: see up.log in", str(folder))
-        return 1
-    try:
-        holds = Show(state.plane, console).run()
-    except ProcessError as error:
-        console.print(f"[red]{error}")
-        return 1
-    how_to_go_on(state.plane, console, time.monotonic() - started)
-    return 0 if holds else 1
-
-
-class Show:
-    """What is shown, in order."""
-
-    def __init__(self, plane: PlaneFacts, console: Console) -> None:
-        assert plane.kubernetes is not None  # noqa: S101 - the demo starts it
+    def __init__(self, kubectl: Kubectl, operator_log: Path, console: Console) -> None:
         self._console = console
-        self._kubeconfig = plane.kubernetes.kubeconfig
-        self._log = Path(next(server.log_file for server in plane.servers if server.name == "operator"))
-        self._program = plane.kubernetes.kubectl
+        self._kubectl = kubectl
+        self._log = operator_log
 
     def run(self) -> bool:
         """Whether everything held."""
@@ -102,7 +56,7 @@ class Show:
             while time.monotonic() - started < READY_SECONDS:
                 for line in log:
                     self._tell(json.loads(line), told)
-                if {f"DataCluster/{slug} ready" for slug in SLUGS} <= told:
+                if told.issuperset(SLUGS):
                     self._kubectl("wait", "--for=condition=Ready", "--timeout=10s", "tenants", *SLUGS)
                     self._console.print(self._kubectl("get", "tenants,dataclusters"))
                     return
@@ -116,9 +70,9 @@ class Show:
             name = event["key"].partition("/")[2]
             engine = ENGINES[event["engine"]]
             self._console.print(f"  {name:8} {engine:9} ready in {event['seconds']:.2f} s, {event['steps']} steps")
-        if event["event"] == "data_cluster" and event["phase"] == "Active":
+        if event["event"] == "data_cluster" and event["phase"] == "Active" and event["name"] not in told:
             self._console.print(f"  {event['name']:8} [bold green]Ready[/bold green]")
-            told.add(f"DataCluster/{event['name']} ready")
+            told.add(event["name"])
 
     # -- use and prove -------------------------------------------------------------------------------------------------
     async def _use(self, tenant: Tenant) -> bool:
@@ -140,24 +94,10 @@ class Show:
 
     def _tenant(self, slug: str) -> Tenant:
         postgres, object_store, vectors, search = (
-            self._secret(slug, f"{name}-binding") for name in ("postgres", "object-store", "vectors", "search")
+            self._kubectl.secret(f"{name}-binding", f"tenant-{slug}")
+            for name in ("postgres", "object-store", "vectors", "search")
         )
         return Tenant(slug, postgres, object_store, vectors, search)
-
-    def _secret(self, slug: str, name: str) -> dict[str, str]:
-        found = json.loads(self._kubectl("get", "secret", name, "-n", f"tenant-{slug}", "-o", "json"))
-        return {key: base64.b64decode(value).decode() for key, value in found["data"].items()}
-
-    def _kubectl(self, *arguments: str) -> str:
-        ran = subprocess.run(
-            [self._program, f"--kubeconfig={self._kubeconfig}", *arguments],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if ran.returncode:
-            raise ProcessError(f"kubectl {' '.join(arguments)}: {ran.stderr.strip()}")
-        return ran.stdout
 
 
 def table(outcomes: list[Outcome]) -> Table:
@@ -177,20 +117,3 @@ def _cells(cells: dict[str, str], *, own: bool) -> Iterator[tuple[str, str]]:
         word = "right" if own else "refused"
         colour = "green" if held == tried else "red"
         yield engine, f"[{colour}]{held} of {tried} {word}[/{colour}]"
-
-
-def how_to_go_on(plane: PlaneFacts, console: Console, seconds: float) -> None:
-    """The next commands to type."""
-    assert plane.kubernetes is not None  # noqa: S101 - the demo starts it
-    console.rule(f"[bold]Up after {seconds:.1f} s. Go on")
-    console.print(f"  export KUBECONFIG={plane.kubernetes.kubeconfig}", soft_wrap=True)
-    console.print(f"  export PATH={Path(plane.kubernetes.kubectl).parent}:$PATH", soft_wrap=True)
-    console.print("  kubectl get tenants,dataclusters,dataplanes")
-    console.print("  kubectl describe datacluster acme")
-    console.print("  kubectl delete networkpolicy default-deny -n tenant-acme   # and look again")
-    console.print(f"  tail -f {next(s.log_file for s in plane.servers if s.name == 'operator')}", soft_wrap=True)
-    console.print("  make demo-down")
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
