@@ -30,6 +30,7 @@ from bulkhead.platform import health
 from bulkhead.platform.audit import routes as audit
 from bulkhead.platform.audit import standing
 from bulkhead.platform.audit.export import Export, Revoked, Unwritable
+from bulkhead.platform.audit.intake import Intake
 from bulkhead.platform.audit.look import Restored, look
 from bulkhead.platform.audit.record import Refusals
 from bulkhead.platform.audit.sealer import Sealer
@@ -218,6 +219,8 @@ def parts_of(base: Base) -> Parts:
 def _proxy(base: Base, gateways: Gateways, keys: SigningKeys, authenticate: Authenticator) -> proxy.Deps:
     limits = Limits()
     requests = Requests(
+        pool=base.api,
+        intake=Intake(base.worker),
         gateways=gateways,
         vouching=Vouching(keys, platform=base.settings.url, new_id=uuid4, clock=time.monotonic),
         authenticate=authenticate,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -17,6 +18,20 @@ from bulkhead.platform.database.scope import Scope, transaction
 Tx = AsyncConnection[Any]
 
 NOTHING = Details()
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """An entry as it is written."""
+
+    organisation: str | None
+    action: str
+    text: str
+
+    @classmethod
+    def of(cls, entry: Entry) -> Row:
+        """Raises Malformed where a text is longer than a row may hold."""
+        return cls(entry.organisation, entry.action.value, written(entry))
 
 
 async def record(
@@ -37,7 +52,16 @@ async def record(
 
 async def write(tx: Tx, entry: Entry) -> None:
     """As `record`."""
-    values = {"organisation": entry.organisation, "action": entry.action.value, "entry": written(entry)}
+    await write_all(tx, [Row.of(entry)])
+
+
+async def write_all(tx: Tx, rows: Sequence[Row]) -> None:
+    """Record acts in this order, within one transaction."""
+    values = {
+        "organisations": [row.organisation for row in rows],
+        "actions": [row.action for row in rows],
+        "entries": [row.text for row in rows],
+    }
     await tx.execute(sql.RECORD, values)
 
 

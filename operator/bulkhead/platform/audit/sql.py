@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-# The time is the transaction's and the database's, written before the rest of the object that a handler gives.
+# The time is the transaction's and the database's, written before the rest of the object that a handler gives. Rows are
+# numbered as they are given.
 RECORD = """
 INSERT INTO bulkhead.audit_intake (organisation_id, recorded_at, action, entry)
-VALUES (%(organisation)s, now(), %(action)s, convert_to(
-    '{"at":"' || to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') || '",' || substr(%(entry)s, 2),
-    'UTF8'))
+SELECT organisation, now(), action, convert_to(
+    '{"at":"' || to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') || '",' || substr(entry, 2),
+    'UTF8')
+FROM unnest(%(organisations)s::uuid[], %(actions)s::text[], %(entries)s::text[])
+    WITH ORDINALITY AS given (organisation, action, entry, number)
+ORDER BY number
 """
 
 SEAL = "SELECT bulkhead.seal(%s)"

@@ -83,7 +83,8 @@ async def transaction(pool: Pool, scope: Scope) -> AsyncIterator[Connection]:
 
 
 async def look_up(pool: Pool, query: LiteralString, parameters: Sequence[object], row: AsyncRowFactory[T]) -> T | None:
-    """The one row that a look-up of migrations/0010 answers; None: there is none. A single statement without a scope.
+    """The one row that a look-up of the migrations answers; None: there is none. A single statement, which is without a
+    scope or sets one for itself.
 
     Raises:
         Unavailable: see there.

@@ -9,14 +9,18 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 from uuid import UUID
 
 import structlog
+from psycopg.rows import tuple_row
 from yarl import URL
 
 from bulkhead.platform.audit.actors import actor
 from bulkhead.platform.audit.entry import Action, Details, Entry, Target, TargetKind
-from bulkhead.platform.audit.record import Tx, write
+from bulkhead.platform.audit.intake import Intake
+from bulkhead.platform.database.pools import Pool
+from bulkhead.platform.database.scope import look_up
 from bulkhead.platform.http.front import UNAVAILABLE, Authenticator
 from bulkhead.platform.http.incoming import Left
 from bulkhead.platform.http.route import Call, Principal, Response, User, UserWith, permit
@@ -85,6 +89,8 @@ class _Admitted:
 class Requests:
     """Passes requests on.
 
+    pool: of the log-in that requests are served by
+    intake: where they are recorded
     authenticate: as the front does it; for looking again at a request that runs
     clock: seconds of a clock that never goes back
     """
@@ -92,6 +98,8 @@ class Requests:
     def __init__(
         self,
         *,
+        pool: Pool,
+        intake: Intake,
         gateways: Gateways,
         vouching: Vouching,
         authenticate: Authenticator,
@@ -99,6 +107,8 @@ class Requests:
         limits: Limits,
         room: Room,
     ) -> None:
+        self._pool = pool
+        self._intake = intake
         self._gateways = gateways
         self._vouching = vouching
         self._authenticate = authenticate
@@ -127,7 +137,7 @@ class Requests:
 
         async def ended(outcome: Outcome) -> None:
             self._room.leave(cluster, organisation)
-            await _record_outcome(call, outcome, milliseconds=round((self._clock() - started) * 1000))
+            await self._record_outcome(call, outcome, milliseconds=round((self._clock() - started) * 1000))
 
         passage = Passage(call.request, admitted.gateway, limits=self._limits, look=look, ended=ended)
         host = server_name(str(cluster))
@@ -138,15 +148,14 @@ class Requests:
 
     async def _admit(self, call: UserCall, sent: bytes) -> _Admitted:
         cluster, method = call.id("id"), call.request.method
-        async with call.transaction() as tx:
-            state, target = decide.admit(await _state(tx, cluster))
-            gateway = self._gateway(target)
-            url = gateway.url(str(cluster), sent)
-            if url is None:
-                raise Problem(Code.PATH_REFUSED, "a character that would have to be escaped")
-            ring = await self._vouching.ring(tx, state.acknowledged_kid)
-            details = Details(method=method, path=path_hash(sent), plane=str(state.plane), source=call.caller.source)
-            await write(tx, _entry(call, Action.PROXY_REQUESTED, details, name=state.name))
+        state, target = decide.admit(await self._state(call))
+        gateway = self._gateway(target)
+        url = gateway.url(str(cluster), sent)
+        if url is None:
+            raise Problem(Code.PATH_REFUSED, "a character that would have to be escaped")
+        ring = await self._vouching.ring(call.transaction, state.acknowledged_kid)
+        details = Details(method=method, path=path_hash(sent), plane=str(state.plane), source=call.caller.source)
+        await self._intake.write(_entry(call, Action.PROXY_REQUESTED, details, name=state.name))
         assertion = self._vouching.assertion(
             ring, state.acknowledged_kid, call.caller, cluster, method, sent, state.now
         )
@@ -165,8 +174,7 @@ class Requests:
             principal = await self._authenticate(caller, call.request)
             permit(caller, principal, call.path)
             _same(principal, call.caller)
-            async with call.transaction() as tx:
-                state = await _state(tx, call.id("id"))
+            state = await self._state(call)
         except UNAVAILABLE as error:
             raise Unseen from error
         except Problem as problem:
@@ -175,14 +183,33 @@ class Requests:
             raise
         decide.go_on(state, target)
 
+    async def _state(self, call: UserCall) -> State | None:
+        values = (call.caller.organisation_id, call.id("id"))
+        return _read(await look_up(self._pool, sql.STATE, values, tuple_row))
+
+    async def _record_outcome(self, call: UserCall, outcome: Outcome, *, milliseconds: int) -> None:
+        details = Details(
+            code=outcome.why.code.value if isinstance(outcome.why, Problem) else None,
+            reason="cut off" if isinstance(outcome.why, Left) else None,
+            method=call.request.method,
+            status=outcome.status,
+            bytes_in=outcome.bytes_in,
+            bytes_out=outcome.bytes_out,
+            milliseconds=milliseconds,
+        )
+        try:
+            await self._intake.write(_entry(call, Action.PROXY_ENDED, details))
+        except UNAVAILABLE as error:
+            # The answer is under way, and that the request was made is recorded.
+            log.warning("outcome_not_recorded", cluster=call.path["id"], error=type(error).__name__)
+
 
 def _same(principal: Principal, user: User) -> None:
     if not isinstance(principal, User) or principal.organisation_id != user.organisation_id:
         raise Problem(Code.MEMBERSHIP_MISSING)
 
 
-async def _state(tx: Tx, cluster: UUID) -> State | None:
-    row = await (await tx.execute(sql.STATE, (cluster,))).fetchone()
+def _read(row: tuple[Any, ...] | None) -> State | None:
     if row is None:
         return None
     plane, name, deleted, revoked, suspended, kid, online, granted, plane_revoked, *target, now = row
@@ -216,24 +243,6 @@ def _recorded(call: UserCall, problem: Problem) -> Problem:
     details = Details(code=problem.code.value, method=call.request.method)
     problem.audit = _entry(call, Action.PROXY_REFUSED, details)
     return problem
-
-
-async def _record_outcome(call: UserCall, outcome: Outcome, *, milliseconds: int) -> None:
-    details = Details(
-        code=outcome.why.code.value if isinstance(outcome.why, Problem) else None,
-        reason="cut off" if isinstance(outcome.why, Left) else None,
-        method=call.request.method,
-        status=outcome.status,
-        bytes_in=outcome.bytes_in,
-        bytes_out=outcome.bytes_out,
-        milliseconds=milliseconds,
-    )
-    try:
-        async with call.transaction() as tx:
-            await write(tx, _entry(call, Action.PROXY_ENDED, details))
-    except UNAVAILABLE as error:
-        # The answer is under way, and that the request was made is recorded.
-        log.warning("outcome_not_recorded", cluster=call.path["id"], error=type(error).__name__)
 
 
 def _entry(call: UserCall, action: Action, details: Details, *, name: str = "") -> Entry:

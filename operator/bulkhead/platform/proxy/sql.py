@@ -3,18 +3,9 @@ whose grant has ended neither row nor target."""
 
 from __future__ import annotations
 
-STATE = """
-SELECT c.plane_id, c.name, c.deleted_at IS NOT NULL, c.identity_revoked_at IS NOT NULL,
-       c.desired_state = 'suspended', c.acknowledged_kid, coalesce(l.online, false),
-       p.id IS NOT NULL, p.identity_revoked_at IS NOT NULL,
-       t.address, t.ca, t.client_certificate, t.sealed_client_key, t.sealed_under,
-       extract(epoch FROM now())::bigint
-FROM bulkhead.clusters c
-    LEFT JOIN bulkhead.liveness l ON l.identity_id = c.id
-    LEFT JOIN bulkhead.planes p ON p.id = c.plane_id
-    LEFT JOIN bulkhead.plane_targets t ON t.plane_id = c.plane_id
-WHERE c.id = %s
-"""
+from typing import Final
+
+STATE: Final = "SELECT * FROM proxied_cluster(%s, %s)"
 
 # -- what administrators set ------------------------------------------------------------------------------------------
 PLANE = "SELECT name FROM bulkhead.planes WHERE id = %s"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from uuid import UUID
 
 from bulkhead.platform.http.route import Tx, User
@@ -32,12 +33,13 @@ class Vouching:
         self._ring: Ring | None = None
         self._read_at = 0.0
 
-    async def ring(self, tx: Tx, acknowledged: str | None) -> Ring:
+    async def ring(self, transaction: Callable[[], AbstractAsyncContextManager[Tx]], acknowledged: str | None) -> Ring:
         """The keys, read anew where they are old or do not hold `acknowledged`. Raises LookupError, Broken."""
         known = self._ring
         fresh = self._clock() - self._read_at < RING_SECONDS
         if known is None or not fresh or (acknowledged is not None and acknowledged not in known.kids):
-            self._ring = known = await self._keys.ring(tx)
+            async with transaction() as tx:
+                self._ring = known = await self._keys.ring(tx)
             self._read_at = self._clock()
         return known
 

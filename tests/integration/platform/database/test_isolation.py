@@ -148,6 +148,16 @@ async def test_an_organisation_sees_of_organisations_and_planes_itself_and_those
         assert await rows(tx, "SELECT url FROM issuers") == []
 
 
+async def test_the_look_up_of_the_proxy_shows_an_organisation_its_own_clusters_and_leaves_no_scope(
+    database: Database, two: Two
+) -> None:
+    async with database.session("api") as session:
+        asked = "SELECT name FROM bulkhead.proxied_cluster(%s, %s)"
+        assert len(await rows(session, asked, (two.mine.organisation, two.mine.cluster))) == 1
+        assert await numbers(session, "clusters") == 0
+        assert await rows(session, asked, (two.mine.organisation, two.theirs.cluster)) == []
+
+
 async def test_a_plane_sees_itself_its_clusters_and_what_is_theirs(api: Pool, two: Two) -> None:
     async with transaction(api, Scope(plane=two.mine.plane)) as tx:
         assert await rows(tx, "SELECT id FROM planes") == [(two.mine.plane,)]

@@ -129,7 +129,7 @@ async def test_functions_that_act_as_their_owner_are_the_look_ups_and_the_sealer
     ]
 
 
-async def test_other_functions_read_the_scope_refuse_or_see_one_row_alone(database: Database) -> None:
+async def test_other_functions_read_the_scope_or_what_it_shows_refuse_or_see_one_row_alone(database: Database) -> None:
     async with database.superuser() as session:
         found = await rows(
             session,
@@ -140,6 +140,7 @@ async def test_other_functions_read_the_scope_refuse_or_see_one_row_alone(databa
         "refuse_audit_change()",
         "keep_former_secret()",
         "keep_former_value()",
+        "proxied_cluster(uuid,uuid)",
     }
 
 

@@ -15,6 +15,7 @@ from uuid import UUID, uuid4
 import msgspec
 from prometheus_client import CollectorRegistry
 
+from bulkhead.platform.audit.intake import Intake
 from bulkhead.platform.audit.record import Refusals
 from bulkhead.platform.database.pools import Pool
 from bulkhead.platform.database.scope import Scope, transaction
@@ -128,6 +129,8 @@ class Yard:
     def front(self) -> Front:
         vouching = Vouching(self.keys, platform=PLATFORM, new_id=uuid4, clock=time.monotonic)
         requests = Requests(
+            pool=self.api,
+            intake=Intake(self.worker),
             gateways=self.gateways,
             vouching=vouching,
             authenticate=self.authenticate,
