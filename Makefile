@@ -7,7 +7,7 @@ SHELL := /bin/bash
 export PYTHONPATH := $(CURDIR)/operator:$(CURDIR)
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: help demo demo-down test faults check generate bench tools clean
+.PHONY: help demo demo-down test faults check generate bench bench-platform tools clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | column -t -s "$$(printf '\t')"
@@ -32,6 +32,10 @@ generate: $(VENV)/ready  ## write what the types tell: crds/, docs/openapi.json,
 
 bench: $(VENV)/ready tools  ## the operator against a bare script, in one run
 	$(VENV)/bin/python -m bench $(BENCH)
+
+bench-platform: $(VENV)/ready tools  ## the platform service: heartbeats of 10,000 clusters, and its proxy beside a bare one
+	$(VENV)/bin/python -m bench.platform heartbeats
+	$(VENV)/bin/python -m bench.platform proxy
 
 tools: $(VENV)/ready  ## build the pinned servers, once
 	@$(VENV)/bin/python -m hack.plane build >/dev/null

@@ -97,6 +97,14 @@ def spent(pids: Mapping[str, int]) -> dict[str, float]:
     return {name: whole(pid) for name, pid in pids.items()}
 
 
+def machine_seconds() -> tuple[float, float]:
+    """CPU seconds so far that all processes of the machine have had, and that its host has given to others instead."""
+    user, nice, system, _idle, _waiting, irq, softirq, steal = (
+        int(word) / TICKS for word in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]
+    )
+    return user + nice + system + irq + softirq, steal
+
+
 def cpu_seconds(pid: int) -> float:
     """User and system time of a process so far."""
     return sum(map(int, _stat_of(Path(f"/proc/{pid}"))[11:13])) / TICKS
