@@ -37,6 +37,8 @@ PRIVATE: tuple[Network, ...] = (
 CONNECT_SECONDS = 5.0
 IDLE_SECONDS = 15.0
 """How long a connection is kept for the next request."""
+FRESH_SECONDS = 2.0
+"""How long one is kept for the next write: less than any gateway keeps it, for a write that meets its end is lost."""
 UNUSED_SECONDS = 300.0
 SWEEP_SECONDS = 30.0
 MOST_HEAD_LINE = 8190
@@ -114,8 +116,8 @@ class Gateway:
         self.in_use = 0
         self._used_at = asyncio.get_running_loop().time()
         self._port = way.address.port
-        self._kept = _session(way, context, keep=True)
-        self._single = _session(way, context, keep=False)
+        self._reads = _session(way, context, idle=IDLE_SECONDS)
+        self._writes = _session(way, context, _once, idle=FRESH_SECONDS)
 
     @property
     def idle_since(self) -> float:
@@ -135,13 +137,14 @@ class Gateway:
     ) -> aiohttp.ClientResponse:
         """The head of the answer; its body is read from it, undecoded.
 
-        repeatable: a request that may arrive twice goes over a connection that is kept, and once more over a new one
-            if that was just closed by the other side. Any other has a connection of its own and is sent once.
+        repeatable: a request that may arrive twice is sent once more, over a new connection, if the kept one was just
+            closed by the other side. Any other is sent once, over a connection that nothing else uses and that was
+            used a moment ago, or over a new one.
 
         Raises:
             aiohttp.ClientError, ssl.SSLError, Refused, OSError
         """
-        session = self._kept if repeatable else self._single
+        session = self._reads if repeatable else self._writes
         return await session.request(method, url, headers=headers, data=body, allow_redirects=False)
 
     def begin(self) -> None:
@@ -155,8 +158,8 @@ class Gateway:
 
     async def close(self) -> None:
         """End all connections."""
-        await self._kept.close()
-        await self._single.close()
+        await self._reads.close()
+        await self._writes.close()
 
 
 class _Way(AbstractResolver):
@@ -206,7 +209,10 @@ class _Way(AbstractResolver):
             raise Refused("the platform does not connect to this address")
 
 
-def _session(way: _Way, context: ssl.SSLContext, *, keep: bool) -> aiohttp.ClientSession:
+def _session(
+    way: _Way, context: ssl.SSLContext, *middlewares: aiohttp.ClientMiddlewareType, idle: float
+) -> aiohttp.ClientSession:
+    """idle: seconds that a connection is kept for the next request"""
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(
             resolver=way,
@@ -214,7 +220,7 @@ def _session(way: _Way, context: ssl.SSLContext, *, keep: bool) -> aiohttp.Clien
             use_dns_cache=False,
             ssl=context,
             limit=0,  # requests are bounded before they come here
-            **({"keepalive_timeout": IDLE_SECONDS} if keep else {"force_close": True}),
+            keepalive_timeout=idle,
         ),
         cookie_jar=aiohttp.DummyCookieJar(),
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS),
@@ -224,7 +230,7 @@ def _session(way: _Way, context: ssl.SSLContext, *, keep: bool) -> aiohttp.Clien
         max_line_size=MOST_HEAD_LINE,
         max_field_size=MOST_HEAD_LINE,
         max_headers=MOST_HEADERS,
-        middlewares=() if keep else (_once,),
+        middlewares=middlewares,
     )
 
 

@@ -12,6 +12,7 @@ from uuid import UUID
 
 import pytest
 
+from bulkhead.platform.proxy import gateways
 from bulkhead.protocol.assertions import HEADER, server_name
 from tests.integration.platform.http.served import Reply, Served, Wire
 from tests.integration.platform.proxy.gen import Yard
@@ -19,6 +20,7 @@ from tests.integration.platform.proxy.test_requests import ask, ended, request
 from tests.world import eventually
 
 Act = Callable[["Raw"], Awaitable[None]]
+ALL_IS_WELL = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
 
 
 @dataclass
@@ -209,6 +211,12 @@ async def reset(raw: Raw) -> None:
     raw.writer.transport.abort()
 
 
+async def go_on(raw: Raw) -> None:
+    while True:
+        await raw.say(ALL_IS_WELL)
+        await raw.take_head()
+
+
 async def test_a_gateway_that_does_not_answer_is_told_from_one_that_breaks_off(grounds: Yard, cluster: UUID) -> None:
     grounds.limits = replace(grounds.limits, stall_seconds=0.3)
     try:
@@ -271,13 +279,37 @@ async def test_a_write_is_sent_once_whatever_becomes_of_it(grounds: Yard, cluste
         assert script.connections == 1
 
 
-async def test_a_write_never_uses_a_connection_that_was_used_before(grounds: Yard, cluster: UUID) -> None:
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
+async def test_a_write_is_sent_once_also_over_a_connection_that_was_used_before(
+    grounds: Yard, cluster: UUID, method: str
+) -> None:
+    second: list[bytes] = []
+
     async def act(raw: Raw) -> None:
-        while True:
-            await raw.say(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
-            await raw.take_head()
+        await raw.say(ALL_IS_WELL)
+        second.append(await raw.take_head())
+        raise ConnectionResetError
 
     async with scripted(grounds, cluster, act) as (served, script):
+        body = None if method == "DELETE" else b""
+        assert (await ask(served, "writer", method, cluster, "x", body=body)).status == 200
+        reply = await ask(served, "writer", method, cluster, "x", body=body)
+        assert (reply.status, reply.json["code"]) == (502, "target_unreachable")
+        assert (script.connections, len(second)) == (1, 1)
+
+
+async def test_reads_and_writes_have_connections_of_their_own(grounds: Yard, cluster: UUID) -> None:
+    async with scripted(grounds, cluster, go_on) as (served, script):
+        for method in ("GET", "GET", "DELETE", "DELETE"):
+            assert (await ask(served, "writer", method, cluster, "x")).status == 200
+        assert script.connections == 2, "one for both reads, one for both writes"
+
+
+async def test_a_write_never_uses_a_connection_that_has_rested(
+    grounds: Yard, cluster: UUID, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gateways, "FRESH_SECONDS", 0.0)
+    async with scripted(grounds, cluster, go_on) as (served, script):
         for method in ("GET", "GET", "DELETE", "DELETE"):
             assert (await ask(served, "writer", method, cluster, "x")).status == 200
         assert script.connections == 3, "one for both reads, one for each write"

@@ -354,7 +354,7 @@ async def test_two_clusters_of_one_gateway_never_share_a_connection(served: Serv
     for _ in range(3):
         for each in clusters:
             assert (await ask(served, "reader", "GET", each, "x")).json["assertion"]["aud"] == str(each)
-    kept = grounds.gateways._open[grounds.plane]._kept.connector
+    kept = grounds.gateways._open[grounds.plane]._reads.connector
     assert kept is not None
     hosts = {key.host for key in kept._conns}
     assert {server_name(str(each)) for each in clusters} <= hosts
