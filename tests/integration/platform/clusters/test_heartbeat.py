@@ -90,6 +90,14 @@ async def test_a_plane_that_comes_and_goes_is_told_to_each_organisation_that_it_
     assert not await online(world, cluster)
 
 
+async def test_who_administers_the_platform_sees_which_planes_are_online(world: World) -> None:
+    plane, silent = [await world.joined_plane(world.organisation) for _ in range(2)]
+    await beats(world.first, plane)
+    listed = (await ask(world.first, "GET", "/v1/data-planes?limit=100", bearer="admin")).body["planes"]
+    shown = {each["id"]: (each["online"], each["lastSeen"] is not None) for each in listed}
+    assert (shown[plane.identity], shown[silent.identity]) == ((True, True), (False, False))
+
+
 async def test_a_heartbeat_of_somebody_online_writes_nothing_until_the_flush(world: World, cluster: Joiner) -> None:
     await beats(world.first, cluster)
     seen, written = await last_seen(world, cluster), await writers(world, cluster)
