@@ -182,7 +182,7 @@ class Environment:
             trusted_proxies=self._networks("TRUSTED_PROXIES"),
             allowed_addresses=self._networks("ALLOWED_ADDRESSES"),
             scrypt=Scrypt(
-                at_once=self._number("SCRYPT_AT_ONCE", 2, 1, 64), waiting=self._number("SCRYPT_WAITING", 64, 1, 4096)
+                at_once=self._number("SCRYPT_AT_ONCE", 1, 1, 64), waiting=self._number("SCRYPT_WAITING", 64, 1, 4096)
             ),
         )
 

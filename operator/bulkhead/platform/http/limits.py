@@ -42,10 +42,10 @@ class Failures:
             seconds = math.ceil((1.0 - left) / self._per_second)
             raise Problem(Code.RATE_LIMITED, "too many failed authentications from this address", retry_after=seconds)
 
-    def failed(self, source: str) -> None:
-        """Take a try. Many at once may take more than there are, which is paid by waiting."""
+    def failed(self, source: str, *, tries: float = 1.0) -> None:
+        """Take a try, or more for what was dear. Beyond what there are is paid by waiting."""
         network = network_of(source)
-        self._tries[network] = (max(self._left(network) - 1.0, -self._burst), self._clock())
+        self._tries[network] = (max(self._left(network) - tries, -self._burst), self._clock())
         self._tries.move_to_end(network)
         if len(self._tries) > self._sources:
             self._tries.popitem(last=False)

@@ -25,6 +25,10 @@ from bulkhead.platform.settings import Keys
 
 log = structlog.get_logger(__name__)
 
+DEAR_TRIES = 24.0
+"""Of its source's tries, for a wrong secret that only scrypt could tell: beside the one that every failure takes. A
+hundred sources that each guess once a second would otherwise keep more than one core deriving."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resting:
@@ -108,6 +112,8 @@ class Verifier:
         )
         if outcome.right:
             self._later(resting.key, outcome, remember)
+        else:
+            self._failures.failed(source, tries=DEAR_TRIES)
         return outcome.right
 
     def _renew(self, resting: Resting, digest: bytes, remember: Remember) -> None:
