@@ -5,7 +5,8 @@ WORKERS := 2
 PIP_FLAGS := --disable-pip-version-check --quiet
 SHELL := /bin/bash
 export PYTHONPATH := $(CURDIR)/operator:$(CURDIR)
-export PYTHONDONTWRITEBYTECODE := 1
+# Empty is off: without caches of bytecode, each of the many processes compiles everything anew.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: help demo demo-down test faults check generate bench bench-platform tools clean
 
@@ -19,7 +20,7 @@ demo-down: $(VENV)/ready  ## end the demo and remove what it made
 	@$(VENV)/bin/python -m hack.demo down
 
 test: $(VENV)/ready tools  ## the whole suite, on real servers
-	$(VENV)/bin/pytest -n $(WORKERS) --dist loadgroup $(TESTS)
+	$(VENV)/bin/pytest -n $(WORKERS) --dist loadscope --no-loadscope-reorder $(TESTS)
 
 faults: $(VENV)/ready tools  ## the operator killed before and after every change that it makes
 	BULKHEAD_FAULT_STRIDE=1 $(VENV)/bin/pytest tests/faults

@@ -70,7 +70,7 @@ class World:
     async def on(cls, plane: Plane, **options: Any) -> AsyncIterator[World]:
         """Install Bulkhead on `plane` and run its operator for the time of the block."""
         installed = await installation.install(plane, **options)
-        operator = installed.operator(arguments=("--drift-seconds=2", "--heartbeat-seconds=1"))
+        operator = installed.operator(arguments=("--drift-seconds=5", "--heartbeat-seconds=1"))
         access = from_kubeconfig([plane.kubeconfig])
         async with access.open_session() as session:
             kube = KubeClient(session, access.server, Unrecorded(), observe=lambda *_: None, jitter=random.random)

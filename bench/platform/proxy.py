@@ -173,7 +173,7 @@ class Bare(Server):
 def _launch(module: str, folder: Path, port: int, options: Any) -> Launch:
     words = {"host": LOOPBACK, "port": port, **options}
     argv = [sys.executable, "-m", f"bench.platform.{module}", *(f"--{name}={value}" for name, value in words.items())]
-    env = {"PYTHONPATH": f"{ROOT / 'operator'}:{ROOT}", "PYTHONDONTWRITEBYTECODE": "1"}
+    env = {"PYTHONPATH": f"{ROOT / 'operator'}:{ROOT}"}
     return Launch(argv, folder / f"{module}.log", env=env, cwd=folder)
 
 

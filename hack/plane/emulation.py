@@ -88,4 +88,4 @@ def emulator(name: str, place: Place) -> Command:
 
 def emulator_environment() -> dict[str, str]:
     """The repository is on the path; nothing is written into it."""
-    return {"PYTHONPATH": str(REPOSITORY), "PYTHONDONTWRITEBYTECODE": "1"}
+    return {"PYTHONPATH": str(REPOSITORY)}

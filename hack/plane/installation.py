@@ -164,7 +164,7 @@ class Operator(Server):
             *(f"--probe-host={LOOPBACK}", f"--probe-port={port}", *arguments),
         )
         path = f"{REPOSITORY / 'operator'}:{REPOSITORY}"
-        env = {"KUBECONFIG": str(installed.kubeconfig), "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"}
+        env = {"KUBECONFIG": str(installed.kubeconfig), "PYTHONPATH": path}
         super().__init__(name, site.warden, Launch(argv, folder / "operator.log", env=env, cwd=folder))
 
     async def answers(self) -> bool:

@@ -204,7 +204,7 @@ def _random_key() -> str:
 
 def _environment(**settings: str) -> dict[str, str]:
     path = f"{REPOSITORY / 'operator'}:{REPOSITORY}"
-    own = {"PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"}
+    own = {"PYTHONPATH": path}
     return own | {f"{PREFIX}{name}": value for name, value in settings.items()}
 
 

@@ -21,6 +21,13 @@ Bindings = Mapping[str, Mapping[str, str]]
 """Service Bindings by the names of their Secrets."""
 ALL = frozenset({"postgres", "objectStore", "vectors", "search"})
 DENIED = (401, 403)
+REFUSALS = (
+    "password authentication failed",
+    "not permitted to log in",
+    "terminating connection due to administrator command",
+    "server closed the connection unexpectedly",
+)
+"""Of Postgres; the last two: let in a moment before its session was ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +123,7 @@ async def _enters_postgres(binding: Mapping[str, str]) -> bool:
             await connection.execute("CREATE TABLE IF NOT EXISTS notes (body text)")
             await connection.execute("INSERT INTO notes VALUES ('kept')")
     except psycopg.OperationalError as error:
-        if any(refusal in str(error) for refusal in ("password authentication failed", "not permitted to log in")):
+        if any(refusal in str(error) for refusal in REFUSALS):
             return False
         raise
     return True

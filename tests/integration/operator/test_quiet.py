@@ -19,7 +19,7 @@ from tests.world import World, eventually, metrics_of
 log = logging.getLogger(__name__)
 
 TENANTS_VARIABLE = "BULKHEAD_QUIET_TENANTS"
-TENANTS = int(os.environ.get(TENANTS_VARIABLE, "60"))
+TENANTS = int(os.environ.get(TENANTS_VARIABLE, "40"))
 """The promise is about 200: `BULKHEAD_QUIET_TENANTS=200` keeps it on a machine that has the time."""
 TENANT_SECONDS = 3.0
 """Room for each on a slow machine."""
@@ -80,7 +80,7 @@ async def until_still(world: World, admins: Admins) -> None:
 
     async def still() -> bool:
         moment = await mark(world, admins)
-        await asyncio.sleep(4.0)
+        await asyncio.sleep(7.0)
         written = await written_since(moment, world, admins)
         assert written == []
         return True

@@ -68,7 +68,7 @@ class Service:
             sys.executable,
             "-m",
             *program,
-            env={"PYTHONPATH": f"{ROOT / 'operator'}:{ROOT}", "PYTHONDONTWRITEBYTECODE": "1", **environment},
+            env={"PYTHONPATH": f"{ROOT / 'operator'}:{ROOT}", **environment},
             cwd=os.sep,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,

@@ -107,6 +107,8 @@ def rows(database: Database, api: Pool, worker: Pool) -> tuple[Route, ...]:
     return health.with_document(app.parts_of(base).rows)
 
 
+# The service runs in this process: what its pools draw for their jitter looks as if a strategy had drawn it.
+@pytest.mark.filterwarnings("ignore:Do not use the `random` module")
 @pytest.mark.parametrize("mode", MODES.values(), ids=MODES.keys())
 async def test_whatever_is_sent_is_done_or_refused_and_never_a_fault(
     world: World, callers: Callers, rows: tuple[Route, ...], mode: GenerationMode
