@@ -71,6 +71,8 @@ class World:
     session: Client
     rows: Rows
     port: int
+    source: str = "127.0.0.1"
+    """Where its requests come from: who fails from one address has its tries used up for what is dear."""
 
     async def grant(self, *words: str) -> Said:
         """`bulkhead platform grant ...`"""
@@ -100,7 +102,7 @@ class World:
         return (await self.granted("token", who, "--name", "root", "--platform-admin")).token
 
     async def ask(self, bearer: str, path: str, method: str = "GET", body: dict[str, Any] | None = None) -> Answered:
-        return await ask(self.port, bearer, path, method, body)
+        return await ask(self.port, bearer, path, method, body, source=self.source)
 
     async def set(self, statement: Any, *values: Any) -> None:
         """Behind everybody's back."""
@@ -110,11 +112,19 @@ class World:
         return await one(self.session, statement, values)
 
 
-async def ask(port: int, bearer: str, path: str, method: str = "GET", body: dict[str, Any] | None = None) -> Answered:
+async def ask(
+    port: int,
+    bearer: str,
+    path: str,
+    method: str = "GET",
+    body: dict[str, Any] | None = None,
+    *,
+    source: str = "127.0.0.1",
+) -> Answered:
     headers = {"Authorization": f"Bearer {bearer}"} if bearer else {}
     sent = None if body is None else {"protocol": 1, **body}
     async with (
-        aiohttp.ClientSession() as session,
+        aiohttp.ClientSession(connector=aiohttp.TCPConnector(local_addr=(source, 0))) as session,
         session.request(method, f"http://127.0.0.1:{port}{path}", headers=headers, json=sent) as response,
     ):
         text = await response.read()

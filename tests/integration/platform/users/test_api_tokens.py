@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import count
 from uuid import uuid4
 
 import pytest
@@ -21,6 +24,17 @@ from tests.integration.platform.users.people import (
     replica,
 )
 from tests.world import eventually
+
+
+@pytest.fixture(scope="module")
+def hosts() -> Iterator[int]:
+    return count(2)
+
+
+@pytest.fixture
+def world(world: World, hosts: Iterator[int]) -> World:
+    """The service of the others, from an address of one's own: no test pays for what another got wrong."""
+    return replace(world, source=f"127.0.0.{next(hosts)}")
 
 
 async def test_a_token_opens_what_its_abilities_name_and_nothing_else(world: World) -> None:
