@@ -24,13 +24,13 @@ def main(arguments: Sequence[str] | None = None, seams: app.Seams | None = None)
     for name, summary in SERVICES.items():
         service = services.add_parser(name, help=summary)
         if words[:1] == [name]:
-            _configure(name, service, seams)
+            _configure(name, service, words[1:], seams)
     options = parser.parse_args(words)
     status: int = options.run(options)
     return status
 
 
-def _configure(name: str, parser: argparse.ArgumentParser, seams: app.Seams | None) -> None:
+def _configure(name: str, parser: argparse.ArgumentParser, words: Sequence[str], seams: app.Seams | None) -> None:
     if name == "operator":
         from bulkhead.cli import operator  # noqa: PLC0415 - imported only where it is what was asked for
 
@@ -38,7 +38,7 @@ def _configure(name: str, parser: argparse.ArgumentParser, seams: app.Seams | No
     else:
         from bulkhead.cli import platform  # noqa: PLC0415 - imported only where it is what was asked for
 
-        platform.configure(parser)
+        platform.configure(parser, words)
 
 
 if __name__ == "__main__":

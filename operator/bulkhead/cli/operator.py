@@ -11,6 +11,7 @@ from collections.abc import Callable
 import uvloop
 
 from bulkhead import app
+from bulkhead.cli.terminal import fail
 from bulkhead.kube.access import AccessError, find_access
 from bulkhead.telemetry import logs
 
@@ -50,8 +51,7 @@ def _run(options: argparse.Namespace, seams: app.Seams | None) -> int:
     try:
         access = find_access(os.environ)
     except AccessError as error:
-        print(f"bulkhead: {error}", file=sys.stderr)  # noqa: T201 - for the person at the terminal
-        return 2
+        return fail(error, 2)
     settings = app.Settings(
         namespace=options.namespace or access.namespace,
         workers=options.workers,

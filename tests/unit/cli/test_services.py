@@ -40,6 +40,13 @@ def test_the_operator_imports_nothing_of_the_platform_service() -> None:
         assert name not in modules, name
 
 
+@pytest.mark.parametrize("command", ["migrate", "token", "grant", "fence", "verify-audit"])
+def test_a_command_of_the_maintainers_imports_nothing_that_serves(command: str) -> None:
+    modules = imported("platform", command, "--help")
+    for name in ("bulkhead.platform.app", "bulkhead.platform.http.server", "uvicorn"):
+        assert name not in modules, name
+
+
 def test_help_imports_neither() -> None:
     modules = imported("--help")
     assert not {"bulkhead.app", "bulkhead.platform"} & modules

@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
-import sys
 from collections.abc import Awaitable, Callable, Iterable
 from datetime import UTC, datetime
 from typing import Final
 from uuid import UUID
 
+from bulkhead.cli.terminal import fail, say
 from bulkhead.platform.audit.entry import Actor, ActorKind
 from bulkhead.platform.database import pools
 from bulkhead.platform.database.migrate import shortfall
@@ -275,13 +275,13 @@ def _run(act: Act, options: argparse.Namespace) -> int:
         dsn = Environment(os.environ).maintenance().text
         lines = asyncio.run(_done(dsn, act, options))
     except (Wrong, TooPowerful) as error:
-        return _fail(str(error), 2)
+        return fail(error, 2)
     except Unavailable:
-        return _fail("the database does not answer", 1)
+        return fail("the database does not answer", 1)
     except Problem as problem:
-        return _fail(problem.detail or problem.code.happened, 1)
+        return fail(problem.detail or problem.code.happened, 1)
     for line in lines:
-        print(line, flush=True)  # noqa: T201 - for the person at the terminal
+        say(line)
     return 0
 
 
@@ -298,8 +298,3 @@ async def _done(dsn: str, act: Act, options: argparse.Namespace) -> Iterable[str
 
 def _said(what: str, *, changed: bool) -> str:
     return f"{what}: granted" if changed else f"{what}: was so already"
-
-
-def _fail(message: str, status: int) -> int:
-    print(f"bulkhead: {message}", file=sys.stderr)  # noqa: T201 - for the person at the terminal
-    return status
