@@ -16,9 +16,9 @@ import structlog
 
 from bulkhead.platform.clusters import sql
 from bulkhead.platform.clusters.report import Report
+from bulkhead.platform.database.many import as_json
 from bulkhead.platform.database.pools import Connection, Pool
 from bulkhead.platform.database.scope import Scope, Unavailable, transaction
-from bulkhead.protocol.documents import encode
 from bulkhead.protocol.heartbeat import OFFLINE_AFTER
 from bulkhead.protocol.problems import Code, Problem
 
@@ -139,12 +139,5 @@ class Liveness:
 async def _write(tx: Connection, heard: dict[UUID, Heard]) -> None:
     if not heard:
         return
-    beats = sorted(heard.items())
-    await tx.execute(
-        sql.FLUSH,
-        {
-            "ids": [identity for identity, _ in beats],
-            "at": [each.at for _, each in beats],
-            "reports": [encode(each.report).decode() for _, each in beats],
-        },
-    )
+    beats = ({"id": identity, "at": each.at, "report": each.report} for identity, each in heard.items())
+    await tx.execute(sql.FLUSH, {"heard": as_json(beats)})

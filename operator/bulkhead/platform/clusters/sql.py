@@ -8,14 +8,14 @@ from typing import Final
 # In order of their ids: two replicas that flush the same rows wait for each other instead of locking each other out.
 FLUSH: Final = """
     WITH heard AS (
-        SELECT h.* FROM unnest(%(ids)s::uuid[], %(at)s::timestamptz[], %(reports)s::text[]) AS h (id, at, report)
+        SELECT * FROM jsonb_to_recordset(%(heard)s::jsonb) AS h (id uuid, at timestamptz, report jsonb)
     ), locked AS (
-        SELECT identity_id FROM liveness WHERE identity_id = ANY (%(ids)s::uuid[])
+        SELECT identity_id FROM liveness WHERE identity_id IN (SELECT id FROM heard)
         ORDER BY identity_id FOR NO KEY UPDATE
     )
     UPDATE liveness l
     SET last_seen = greatest(l.last_seen, h.at),
-        report = CASE WHEN l.reported_at >= h.at THEN l.report ELSE h.report::jsonb END,
+        report = CASE WHEN l.reported_at >= h.at THEN l.report ELSE h.report END,
         reported_at = greatest(l.reported_at, h.at)
     FROM heard h JOIN locked ON locked.identity_id = h.id
     WHERE l.identity_id = h.id
@@ -130,18 +130,18 @@ ADVANCE_STREAM: Final = """
 KEEP_DOCUMENTS: Final = """
     DELETE FROM documents d
     WHERE d.cluster_id = %(cluster)s
-      AND NOT EXISTS (SELECT FROM unnest(%(kinds)s::text[], %(ids)s::text[]) AS kept (kind, id)
+      AND NOT EXISTS (SELECT FROM jsonb_to_recordset(%(keys)s::jsonb) AS kept (kind text, id text)
                       WHERE kept.kind = d.kind AND kept.id = d.id)
 """
 REMOVE_DOCUMENTS: Final = """
-    DELETE FROM documents d USING unnest(%(kinds)s::text[], %(ids)s::text[]) AS gone (kind, id)
+    DELETE FROM documents d USING jsonb_to_recordset(%(keys)s::jsonb) AS gone (kind text, id text)
     WHERE d.cluster_id = %(cluster)s AND d.kind = gone.kind AND d.id = gone.id
 """
 # After a restart of an operator its snapshots say what is here already: such rows are not written.
 WRITE_DOCUMENTS: Final = """
     INSERT INTO documents AS d (cluster_id, organisation_id, kind, id, body)
-    SELECT %(cluster)s::uuid, %(organisation)s::uuid, new.kind, new.id, new.body::jsonb
-    FROM unnest(%(kinds)s::text[], %(ids)s::text[], %(bodies)s::text[]) AS new (kind, id, body)
+    SELECT %(cluster)s::uuid, %(organisation)s::uuid, new.kind, new.id, new.body
+    FROM jsonb_to_recordset(%(rows)s::jsonb) AS new (kind text, id text, body jsonb)
     ON CONFLICT (cluster_id, kind, id) DO UPDATE SET body = excluded.body, synced_at = now()
     WHERE d.body <> excluded.body
 """

@@ -12,8 +12,8 @@ from psycopg.rows import class_row
 
 from bulkhead.platform.clusters import sql, streams
 from bulkhead.platform.clusters.streams import Applied, Apply, Open, Repeat
+from bulkhead.platform.database.many import as_json
 from bulkhead.platform.http.route import Call, Joined
-from bulkhead.protocol.documents import encode
 from bulkhead.protocol.problems import Code, Problem
 from bulkhead.protocol.sync import (
     MOST_SNAPSHOT_ROWS,
@@ -134,17 +134,13 @@ async def _apply(tx: Tx, call: SyncCall, delta: Delta) -> None:
 
 async def _write(tx: Tx, call: SyncCall, rows: tuple[Row, ...]) -> None:
     if rows:
-        bodies = {"bodies": [encode(row).decode() for row in rows], "organisation": call.caller.organisation_id}
-        await tx.execute(sql.WRITE_DOCUMENTS, {**_named(call, map(key, rows)), **bodies})
+        new = as_json({"kind": (named := key(row)).kind, "id": named.id, "body": row} for row in rows)
+        of = {"cluster": call.caller.identity_id, "organisation": call.caller.organisation_id}
+        await tx.execute(sql.WRITE_DOCUMENTS, {**of, "rows": new})
 
 
 def _named(call: SyncCall, keys: Iterable[RowKey]) -> dict[str, Any]:
-    named = list(keys)
-    return {
-        "cluster": call.caller.identity_id,
-        "kinds": [each.kind.value for each in named],
-        "ids": [each.id for each in named],
-    }
+    return {"cluster": call.caller.identity_id, "keys": as_json(keys)}
 
 
 def _stream(epoch: int | None, number: int | None) -> Stream | None:

@@ -7,6 +7,7 @@ from typing import LiteralString
 
 import structlog
 
+from bulkhead.platform.database.many import as_json
 from bulkhead.platform.database.pools import Pool
 from bulkhead.platform.database.scope import Scope, Unavailable, transaction
 from bulkhead.platform.keys import sql
@@ -45,7 +46,7 @@ class LastUsed:
             return
         try:
             async with transaction(self._pool, Scope()) as tx:
-                await tx.execute(self._statement, (sorted(ids),))
+                await tx.execute(self._statement, (as_json(ids),))
         except Unavailable as error:
             self._ids |= ids
             log.warning("last_used_not_written", keys=len(ids), error=str(error))

@@ -22,7 +22,8 @@ HASH_ANEW: Final = """
 # out.
 LAST_USED: Final = """
     UPDATE service_keys k SET last_used_at = now()
-    FROM (SELECT id FROM service_keys WHERE id = ANY(%s) ORDER BY id FOR NO KEY UPDATE) used
+    FROM (SELECT id FROM service_keys WHERE id IN (SELECT jsonb_array_elements_text(%s::jsonb)) ORDER BY id
+          FOR NO KEY UPDATE) used
     WHERE k.id = used.id
 """
 

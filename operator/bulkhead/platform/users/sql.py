@@ -32,7 +32,8 @@ FIRST_USE: Final = """
 # In order of their ids, as that of service keys.
 LAST_USED: Final = """
     UPDATE api_tokens t SET last_used_at = now()
-    FROM (SELECT id FROM api_tokens WHERE id = ANY(%s) ORDER BY id FOR NO KEY UPDATE) used
+    FROM (SELECT id FROM api_tokens WHERE id IN (SELECT jsonb_array_elements_text(%s::jsonb)) ORDER BY id
+          FOR NO KEY UPDATE) used
     WHERE t.id = used.id
 """
 
