@@ -16,7 +16,6 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Coroutine, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import partial
@@ -70,7 +69,7 @@ from bulkhead.platform.joining import sweeping
 from bulkhead.platform.joining.tokens import RegistrationTokens
 from bulkhead.platform.keys.last_used import LastUsed
 from bulkhead.platform.keys.service_key import ServiceKeys
-from bulkhead.platform.keys.slow import Slow
+from bulkhead.platform.keys.slow import Slow, threads
 from bulkhead.platform.keys.verify import Outcome, Verifier
 from bulkhead.platform.metrics import Metrics
 from bulkhead.platform.outbound import Outbound
@@ -233,7 +232,7 @@ def _proxy(base: Base, gateways: Gateways, keys: SigningKeys, authenticate: Auth
 
 def _verifier(base: Base) -> Verifier:
     bounds = base.settings.scrypt
-    slow: Slow[Outcome] = Slow(ThreadPoolExecutor(bounds.at_once, thread_name_prefix="scrypt"), bounds)
+    slow: Slow[Outcome] = Slow(threads(bounds), bounds)
     chance = random.SystemRandom().random
     return Verifier(base.settings.pepper, slow, base.failures, random=chance, salt=os.urandom)
 

@@ -9,9 +9,10 @@ round, so that one that floods delays itself alone.
 from __future__ import annotations
 
 import asyncio
+import os
 from collections import OrderedDict, deque
 from collections.abc import Callable
-from concurrent.futures import Executor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import Generic, TypeVar
 
 from bulkhead.platform.http.limits import network_of
@@ -23,6 +24,13 @@ T = TypeVar("T")
 RETRY_SECONDS = 5
 MOST_OF_ONE_SOURCE = 0.5
 """The share of all places that one source may hold."""
+NICENESS = 10
+
+
+def threads(bounds: Scrypt) -> Executor:
+    """As many as derive at once. A core that is short goes to all others first: a guess waits, and no heartbeat."""
+    # Of the calling thread alone: niceness is a thread's, on Linux.
+    return ThreadPoolExecutor(bounds.at_once, thread_name_prefix="scrypt", initializer=os.nice, initargs=(NICENESS,))
 
 
 class Slow(Generic[T]):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from bulkhead.platform.keys.slow import Slow
+from bulkhead.platform.keys.slow import NICENESS, Slow, threads
 from bulkhead.platform.settings import Scrypt
 from bulkhead.protocol.problems import Code, Problem
 
@@ -120,3 +121,11 @@ async def test_one_of_several_who_leaves_takes_the_answer_from_nobody(
     leaver.cancel()
     derivations.gate.set()
     assert await stayer == "one"
+
+
+def test_a_derivation_leaves_the_core_to_all_others() -> None:
+    def niceness() -> int:
+        return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+    with threads(Scrypt(at_once=1, waiting=1)) as executor:
+        assert executor.submit(niceness).result(SECONDS) == niceness() + NICENESS
