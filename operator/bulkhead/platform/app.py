@@ -424,7 +424,7 @@ async def _serve(base: Base, parts: Parts, bounds: Bounds) -> None:
 
 
 def _leave_to_the_collector_what_is_made_from_now_on() -> None:
-    """All modules and routes stay: to go through them in each full collection stops every request for a tenth second."""
+    """Modules and routes stay: to go through them in each full collection would stop every request for 0.1 s."""
     gc.collect()
     gc.freeze()
 

@@ -42,6 +42,10 @@ class Failures:
             seconds = math.ceil((1.0 - left) / self._per_second)
             raise Problem(Code.RATE_LIMITED, "too many failed authentications from this address", retry_after=seconds)
 
+    def has_failed(self, source: str) -> bool:
+        """Whether one of its tries is not back yet."""
+        return self._left(network_of(source)) < self._burst
+
     def failed(self, source: str, *, tries: float = 1.0) -> None:
         """Take a try, or more for what was dear. Beyond what there are is paid by waiting."""
         network = network_of(source)

@@ -26,8 +26,7 @@ from bulkhead.platform.settings import Keys
 log = structlog.get_logger(__name__)
 
 DEAR_TRIES = 24.0
-"""Of its source's tries, for a wrong secret that only scrypt could tell: beside the one that every failure takes. A
-hundred sources that each guess once a second would otherwise keep more than one core deriving."""
+"""Of its source's tries, for a wrong secret that only scrypt could tell: beside the one that every failure takes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,7 +107,12 @@ class Verifier:
     async def _derived(self, resting: Resting, digest: bytes, source: str, remember: Remember) -> bool:
         self._failures.check(source)
         outcome = await self._slow.once(
-            resting.key, digest, source, lambda: self._checked(resting.hashed, digest, resting.now)
+            resting.key,
+            digest,
+            source,
+            lambda: self._checked(resting.hashed, digest, resting.now),
+            suspect=self._failures.has_failed(source),
+            is_vain=lambda outcome: not outcome.right,
         )
         if outcome.right:
             self._later(resting.key, outcome, remember)

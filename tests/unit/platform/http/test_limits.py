@@ -50,6 +50,16 @@ def test_one_source_does_not_count_for_another() -> None:
     all_of.check("203.0.113.10")
 
 
+def test_who_has_failed_is_known_until_the_try_is_back() -> None:
+    clock = Clock()
+    all_of = failures(clock)
+    assert not all_of.has_failed(SOURCE)
+    all_of.failed(SOURCE)
+    assert all_of.has_failed(SOURCE)
+    clock.now += 2.0
+    assert not all_of.has_failed(SOURCE)
+
+
 def test_asking_takes_nothing() -> None:
     all_of = failures(Clock())
     for _ in range(10):

@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from hashlib import scrypt
+from itertools import pairwise
 
 import pytest
 
-from bulkhead.platform.keys.slow import NICENESS, Slow, threads
+from bulkhead.platform.keys.slow import NICENESS, RESTS, Slow, threads
 from bulkhead.platform.settings import Scrypt
 from bulkhead.protocol.problems import Code, Problem
 
@@ -121,6 +124,63 @@ async def test_one_of_several_who_leaves_takes_the_answer_from_nobody(
     leaver.cancel()
     derivations.gate.set()
     assert await stayer == "one"
+
+
+async def test_who_has_failed_lately_comes_after_all_others_and_holds_no_more_than_half_of_the_places(
+    executor: ThreadPoolExecutor, derivations: Derivations
+) -> None:
+    path = slow(executor, waiting=4)
+    running = [asyncio.create_task(path.run("192.0.2.1", derivations.of("first")))]
+    await asyncio.sleep(0)
+    for number in (2, 3):
+        guess = path.run(f"192.0.2.{number}", derivations.of("guess"), suspect=True)
+        running.append(asyncio.create_task(guess))
+    await queued(path, 2)
+    with pytest.raises(Problem) as refused:
+        await path.run("192.0.2.4", derivations.of("guess"), suspect=True)
+    assert refused.value.code is Code.BUSY
+    running += [asyncio.create_task(path.run(f"192.0.2.{n}", derivations.of("good"))) for n in (5, 6)]
+    await queued(path, 4)
+    derivations.gate.set()
+    await asyncio.gather(*running)
+    assert derivations.order == ["first", "good", "good", "guess", "guess"]
+
+
+async def test_who_would_wait_longer_than_a_request_may_is_told_to_come_again(
+    executor: ThreadPoolExecutor, derivations: Derivations, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bulkhead.platform.keys.slow.WAIT_SECONDS", 0.01)
+    path = slow(executor)
+    first = asyncio.create_task(path.run("192.0.2.1", derivations.of("first")))
+    await asyncio.sleep(0)
+    with pytest.raises(Problem) as refused:
+        await path.run("192.0.2.2", derivations.of("late"))
+    assert refused.value.code is Code.BUSY
+    assert path.waiting == 0
+    derivations.gate.set()
+    assert await first == "first"
+
+
+async def test_after_a_derivation_that_came_to_nothing_the_core_rests_longer_than_it_worked(
+    executor: ThreadPoolExecutor,
+) -> None:
+    path, times = slow(executor), list[float]()
+
+    def derive() -> str:
+        times.append(time.monotonic())
+        scrypt(b"", salt=b"", n=2**14, r=8, p=1)
+        times.append(time.monotonic())
+        return "nothing"
+
+    async with asyncio.timeout(SECONDS):
+        await asyncio.gather(
+            path.run("192.0.2.1", derive, is_vain=lambda derived: derived == "nothing"),
+            path.run("192.0.2.2", derive),
+            path.run("192.0.2.3", derive),
+        )
+    worked, rested, useful, between = (later - earlier for earlier, later in pairwise(times[:5]))
+    assert rested > RESTS * worked
+    assert between < useful
 
 
 def test_a_derivation_leaves_the_core_to_all_others() -> None:
