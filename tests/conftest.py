@@ -14,6 +14,8 @@ from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
 ROOT = Path(__file__).parent
 TOGETHER = (
+    "integration/operator/trouble",
+    "integration/operator/joined",
     "integration/operator",
     "integration/kube",
     *(f"integration/platform/{subject}" for subject in ("audit", "clusters", "database", "events", "http")),
@@ -21,7 +23,7 @@ TOGETHER = (
     "contract/qdrant",
     "contract/meilisearch",
 )
-"""Folders whose tests share one server or one plane; elsewhere a file is what stays together."""
+"""Folders whose tests share one server or one plane, the inner ones first; elsewhere a file is what stays together."""
 FIRST = (
     "faults",
     "integration/operator",

@@ -23,7 +23,7 @@ from bulkhead.kube.errors import KubeError, NotFound
 from bulkhead.kube.resources import DATA_CLUSTERS, DATA_PLANES, SECRETS, TENANTS, Resource
 from hack.plane import installation
 from hack.plane.installation import Installation, Operator
-from hack.plane.plane import Plane
+from hack.plane.plane import Part, Plane, PlaneOptions
 
 T = TypeVar("T")
 Json = dict[str, Any]
@@ -80,6 +80,15 @@ class World:
             finally:
                 if operator.running:
                     await operator.stop()
+
+    @classmethod
+    @contextlib.asynccontextmanager
+    async def whole(cls) -> AsyncIterator[World]:
+        """One with everything on it but workloads, in use by its operator."""
+        parts = frozenset(Part) - {Part.WORKLOADS}
+        async with Plane.start(PlaneOptions(fsync=False, parts=parts)) as plane, cls.on(plane) as world:
+            await world.plane_ready()
+            yield world
 
     # -- what a user does ----------------------------------------------------------------------------------------------
     async def apply(self, kind: str, name: str, spec: Mapping[str, Any], **metadata: Any) -> None:

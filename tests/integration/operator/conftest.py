@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from http import HTTPStatus
 
 import pytest
 
-from hack.plane.plane import Part, Plane, PlaneOptions
+from tests.integration.operator.audit import calls
 from tests.integration.operator.engines import Admins
 from tests.world import World
-
-WITHOUT_WORKLOADS = frozenset(Part) - {Part.WORKLOADS}
-LEAVES_NOTHING = "test_while_its_crd_is_being_removed_nothing_is_cut_or_erased"
 
 
 @pytest.fixture(scope="session")
 async def world() -> AsyncIterator[World]:
-    """A plane with everything on it, and an operator that runs."""
-    async with Plane.start(PlaneOptions(fsync=False, parts=WITHOUT_WORKLOADS)) as plane, World.on(plane) as world:
-        await world.plane_ready()
+    """One for the session, that a test leaves as it found it."""
+    async with World.whole() as world:
         yield world
+        forbidden = [call for call in calls(world.plane.audit_log) if call.code == HTTPStatus.FORBIDDEN]
+        assert forbidden == [], "the role that ships is too small for what some test brought about"
 
 
 @pytest.fixture
@@ -30,5 +29,5 @@ async def admins(world: World) -> AsyncIterator[Admins]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What looks back on the calls of the whole session comes last, and after it what leaves nothing to use."""
-    items.sort(key=lambda item: (item.name == LEAVES_NOTHING, item.path.name == "test_rbac.py"))
+    """What looks back on all calls so far comes last."""
+    items.sort(key=lambda item: item.path.name == "test_rbac.py")

@@ -7,7 +7,6 @@ import re
 import pytest
 
 from bulkhead.kube.resources import (
-    CUSTOM_RESOURCE_DEFINITIONS,
     DATA_CLUSTERS,
     DATA_PLANES,
     NAMESPACES,
@@ -213,19 +212,3 @@ async def test_what_is_protected_is_not_deleted_until_it_no_longer_is(world: Wor
     await world.gone(DATA_CLUSTERS, "locked")
     assert await admins.remains("locked") == set()
     await world.remove_tenants("locked")
-
-
-async def test_while_its_crd_is_being_removed_nothing_is_cut_or_erased(world: World, admins: Admins) -> None:
-    """The last of all: no test after it could use a DataCluster there."""
-    await world.ready_tenants("bystander")
-    bindings, held = await world.bindings("bystander"), await admins.remains("bystander")
-    await world.delete(CUSTOM_RESOURCE_DEFINITIONS, "dataclusters.bulkhead.dev")
-    await world.reason(DATA_CLUSTERS, "bystander", "Ready", "CrdTerminating")
-    await world.delete(TENANTS, "bystander")
-    await world.reason(TENANTS, "bystander", "Ready", "Deleting")
-    await world.operator.stop()
-    await world.operator.start()
-    assert await opened(world.plane, bindings) == ALL
-    assert await admins.remains("bystander") == held
-    assert await world.secret("postgres-binding", "tenant-bystander") == bindings["postgres-binding"]
-    await world.kube.get_metadata(SECRETS, f"record-{await uid_of(world, 'bystander')}", OPERATORS)

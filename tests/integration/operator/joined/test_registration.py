@@ -19,7 +19,7 @@ from bulkhead.protocol.sync import Phase
 from hack.plane import installation
 from hack.plane.installation import NAMESPACE
 from tests.integration.operator.engines import Admins
-from tests.integration.operator.test_quiet import mark, until_still, written_since
+from tests.integration.operator.writes import mark, until_still, written_since
 from tests.scripted_platform import Identity, ScriptedPlatform, refused
 from tests.world import World, eventually
 
