@@ -22,7 +22,6 @@ from bulkhead.kube.access import from_kubeconfig
 from bulkhead.kube.errors import NotFound
 from bulkhead.kube.resources import DATA_CLUSTERS, DATA_PLANES, LEASES, TENANTS
 from hack.plane.installation import NAMESPACE, Operator
-from hack.plane.plane import Part, Plane, PlaneOptions
 from hack.plane.process import is_stopped
 from tests.faults.dying_operator import UNCOUNTED
 from tests.faults.end_state import differences, end_state, kubernetes_state
@@ -150,9 +149,8 @@ class Stage:
 async def stage() -> AsyncIterator[Stage]:
     """A plane of its own, without warm databases unless a pass asks for them: what the plane itself prepares meanwhile
     would be counted too."""
-    options = PlaneOptions(fsync=False, parts=frozenset(Part) - {Part.WORKLOADS})
-    async with Plane.start(options) as plane, World.on(plane) as world:
-        await world.plane_ready()
+    async with World.whole() as world:
+        plane = world.plane
         await world.operator.kill()
         await plane.kubectl(
             "patch", "dp", "default", "--type=merge", "-p", '{"spec": {"postgres": {"warmDatabases": 0}}}'

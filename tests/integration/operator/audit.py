@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 
 from hack.plane.installation import NAMESPACE, SERVICE_ACCOUNT
@@ -42,6 +43,11 @@ def calls(audit_log: Path, *, since: int = 0) -> Iterator[Call]:
         reference = event.get("objectRef")
         if event["user"]["username"] == USER and reference is not None and "resource" in reference:
             yield _call(event, reference)
+
+
+def forbidden(audit_log: Path) -> list[Call]:
+    """What the role that ships was too small for."""
+    return [call for call in calls(audit_log) if call.code == HTTPStatus.FORBIDDEN]
 
 
 def _call(event: dict[str, object], reference: dict[str, str]) -> Call:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from http import HTTPStatus
 
 import pytest
 
-from tests.integration.operator.audit import calls
+from tests.integration.operator.audit import forbidden
 from tests.integration.operator.engines import Admins
 from tests.world import World
 
@@ -17,8 +16,7 @@ async def world() -> AsyncIterator[World]:
     """One for the session, that a test leaves as it found it."""
     async with World.whole() as world:
         yield world
-        forbidden = [call for call in calls(world.plane.audit_log) if call.code == HTTPStatus.FORBIDDEN]
-        assert forbidden == [], "the role that ships is too small for what some test brought about"
+        assert forbidden(world.plane.audit_log) == []
 
 
 @pytest.fixture

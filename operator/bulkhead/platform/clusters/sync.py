@@ -134,7 +134,8 @@ async def _apply(tx: Tx, call: SyncCall, delta: Delta) -> None:
 
 async def _write(tx: Tx, call: SyncCall, rows: tuple[Row, ...]) -> None:
     if rows:
-        new = as_json({"kind": (named := key(row)).kind, "id": named.id, "body": row} for row in rows)
+        keyed = zip(map(key, rows), rows, strict=True)
+        new = as_json({"kind": named.kind, "id": named.id, "body": row} for named, row in keyed)
         of = {"cluster": call.caller.identity_id, "organisation": call.caller.organisation_id}
         await tx.execute(sql.WRITE_DOCUMENTS, {**of, "rows": new})
 

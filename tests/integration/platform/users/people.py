@@ -20,6 +20,7 @@ from bulkhead.cli.main import main
 from bulkhead.platform import app
 from bulkhead.platform.http.server import Bounds
 from bulkhead.platform.settings import Environment
+from hack.plane.ports import LOOPBACK
 from tests.integration.platform.http.served import serving
 from tests.integration.platform.rows import Rows
 from tests.integration.platform.server import Client, Database, one
@@ -71,7 +72,7 @@ class World:
     session: Client
     rows: Rows
     port: int
-    source: str = "127.0.0.1"
+    source: str = LOOPBACK
     """Where its requests come from: who fails from one address has its tries used up for what is dear."""
 
     async def grant(self, *words: str) -> Said:
@@ -119,13 +120,13 @@ async def ask(
     method: str = "GET",
     body: dict[str, Any] | None = None,
     *,
-    source: str = "127.0.0.1",
+    source: str = LOOPBACK,
 ) -> Answered:
     headers = {"Authorization": f"Bearer {bearer}"} if bearer else {}
     sent = None if body is None else {"protocol": 1, **body}
     async with (
         aiohttp.ClientSession(connector=aiohttp.TCPConnector(local_addr=(source, 0))) as session,
-        session.request(method, f"http://127.0.0.1:{port}{path}", headers=headers, json=sent) as response,
+        session.request(method, f"http://{LOOPBACK}:{port}{path}", headers=headers, json=sent) as response,
     ):
         text = await response.read()
         return Answered(response.status, msgspec.json.decode(text) if text else None, dict(response.headers))
