@@ -5,6 +5,7 @@ Workers and servers share few cores, so the time that one example of a property 
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 
 import hypothesis
@@ -39,6 +40,12 @@ hypothesis.settings.load_profile("shared")
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     ranks = {path: rank(path.relative_to(ROOT)) for path in {item.path for item in items}}
     items.sort(key=lambda item: ranks[item.path])
+
+
+def pytest_collection_finish() -> None:
+    """Thousands of tests are here to stay: no collection of garbage looks through them again."""
+    gc.collect()
+    gc.freeze()
 
 
 class Scheduling(LoadScopeScheduling):  # type: ignore[misc]

@@ -28,14 +28,18 @@ from hack.plane.plane import Part, Plane, PlaneOptions
 T = TypeVar("T")
 Json = dict[str, Any]
 
-SECONDS = 30.0
+SECONDS = 60.0
 """How long a test waits for what should take a second: these machines are shared."""
-POLL_SECONDS = 0.05
+POLL_SECONDS = 0.02
+POLL_SHARE = 0.1
+"""Of what was waited so far: how much later than it could the next look may come. Looking costs both sides."""
 
 
 async def eventually(look: Callable[[], Awaitable[T]], *, seconds: float = SECONDS) -> T:
     """What `look` gives once it gives something true. What it raises or gives last is in the failure."""
     last: object = None
+    now = asyncio.get_running_loop().time
+    began = now()
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             while True:
@@ -46,7 +50,7 @@ async def eventually(look: Callable[[], Awaitable[T]], *, seconds: float = SECON
                     last = found
                 except (AssertionError, KubeError) as error:
                     last = error
-                await asyncio.sleep(POLL_SECONDS)
+                await asyncio.sleep(max(POLL_SECONDS, POLL_SHARE * (now() - began)))
     raise AssertionError(f"not so within {seconds:.0f} s; last: {last!r}")
 
 

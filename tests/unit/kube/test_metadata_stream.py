@@ -6,7 +6,9 @@ import asyncio
 import contextlib
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from functools import partial
+from timeit import Timer
 
 import pytest
 
@@ -270,7 +272,7 @@ async def test_an_event_of_an_unknown_type_is_passed_over() -> None:
         assert await follower.reported(1) == [("ADDED", "b", "102")]
 
 
-async def test_an_event_costs_less_than_a_tenth_of_a_millisecond() -> None:
+async def test_an_event_costs_no_more_than_a_few_times_its_json() -> None:
     entry = {
         "manager": "bulkhead",
         "operation": "Update",
@@ -279,10 +281,18 @@ async def test_an_event_costs_less_than_a_tenth_of_a_millisecond() -> None:
     labels = {"app.kubernetes.io/managed-by": "bulkhead", "bulkhead.dev/data-cluster-uid": "9b1c", "x": "y"}
     lines = [
         json.dumps(event("ADDED", f"secret-{n}", str(n), labels=labels, managedFields=[entry])).encode()
-        for n in range(5000)
+        for n in range(1000)
     ]
     async with following(listed()) as follower:
-        began = time.process_time()
-        for line in lines:
-            follower.stream._take(line)
-        assert (time.process_time() - began) / len(lines) < 0.0001
+        taking, reading = (fastest(partial(every, lines, each)) for each in (follower.stream._take, json.loads))
+    assert taking < 6 * reading
+
+
+def every(lines: list[bytes], take: Callable[[bytes], object]) -> None:
+    for line in lines:
+        take(line)
+
+
+def fastest(run: Callable[[], None]) -> float:
+    """Seconds of the least disturbed of some runs, without the collector: it has all other tests to look through."""
+    return min(Timer(run, timer=time.process_time).repeat(repeat=7, number=1))
