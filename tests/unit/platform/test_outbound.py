@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from bulkhead.platform.outbound import Outbound, Refused, TooLarge, Unreachable, permitted, url
+from bulkhead.platform.destinations import Refused, permitted, url
+from bulkhead.platform.outbound import Outbound, TooLarge, Unreachable
 
 LOOPBACK = (ipaddress.ip_network("127.0.0.0/8"),)
 

@@ -16,9 +16,9 @@ from bulkhead.platform.database import pools
 from bulkhead.platform.database.migrate import shortfall
 from bulkhead.platform.database.pools import Bounds, TooPowerful
 from bulkhead.platform.database.scope import Scope, Unavailable, transaction
+from bulkhead.platform.destinations import Refused
+from bulkhead.platform.destinations import url as checked_url
 from bulkhead.platform.keys import scrypt
-from bulkhead.platform.outbound import Refused
-from bulkhead.platform.outbound import url as checked_url
 from bulkhead.platform.settings import Environment, Wrong
 from bulkhead.platform.users import sql
 from bulkhead.platform.users.granting import ALGORITHMS, LOCAL_ISSUER, USUAL_ALGORITHMS, Granting, NewToken

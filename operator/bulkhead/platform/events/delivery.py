@@ -20,10 +20,11 @@ from bulkhead.platform.audit.entry import Action, Details, Target, TargetKind
 from bulkhead.platform.audit.record import record
 from bulkhead.platform.database.pools import Pool
 from bulkhead.platform.database.scope import Scope, transaction
+from bulkhead.platform.destinations import Refused
 from bulkhead.platform.events import signature, sql
 from bulkhead.platform.events.decide import GIVEN_UP_AFTER, Outcome, Verdict, of_status, verdict
 from bulkhead.platform.events.emit import EventData, EventType, emit
-from bulkhead.platform.outbound import Outbound, Refused, Unreachable
+from bulkhead.platform.outbound import Outbound, Unreachable
 from bulkhead.platform.signing.sealing import Sealed, Sealing, Unsealable
 from bulkhead.protocol.documents import Answer
 

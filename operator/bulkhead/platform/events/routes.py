@@ -14,11 +14,12 @@ from msgspec import Meta
 from bulkhead.platform.audit.actors import actor
 from bulkhead.platform.audit.entry import Action, Details, Target, TargetKind
 from bulkhead.platform.audit.record import Tx, record
+from bulkhead.platform.destinations import Refused
 from bulkhead.platform.events import signature, sql
 from bulkhead.platform.events.delivery import place
 from bulkhead.platform.events.emit import EventData, EventType, emit
 from bulkhead.platform.http.route import Call, Route, User, UserWith
-from bulkhead.platform.outbound import Outbound, Refused
+from bulkhead.platform.outbound import Outbound
 from bulkhead.platform.signing.sealing import Sealing
 from bulkhead.protocol.assertions import Ability
 from bulkhead.protocol.credentials import Random

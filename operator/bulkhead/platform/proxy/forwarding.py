@@ -19,9 +19,9 @@ import aiohttp
 import structlog
 from yarl import URL
 
+from bulkhead.platform.destinations import Refused
 from bulkhead.platform.http.incoming import Incoming, Left
 from bulkhead.platform.http.route import Headers
-from bulkhead.platform.outbound import Refused
 from bulkhead.platform.proxy import headers
 from bulkhead.platform.proxy.gateways import Gateway
 from bulkhead.protocol import problems

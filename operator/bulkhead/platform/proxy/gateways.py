@@ -19,7 +19,8 @@ import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
-from bulkhead.platform.outbound import Network, OwnThreads, Refused, Resolve, permitted
+from bulkhead.platform.destinations import Network, Refused, permitted
+from bulkhead.platform.outbound import OwnThreads, Resolve
 from bulkhead.platform.proxy import target as targets
 from bulkhead.platform.proxy.target import Address, Target
 from bulkhead.platform.signing.sealing import Sealing

@@ -14,8 +14,8 @@ from bulkhead.platform.audit.actors import actor
 from bulkhead.platform.audit.entry import Action, Details, TargetKind
 from bulkhead.platform.audit.entry import Target as Acted
 from bulkhead.platform.audit.record import record
+from bulkhead.platform.destinations import Refused
 from bulkhead.platform.http.route import Admin, Call, Tx
-from bulkhead.platform.outbound import Refused
 from bulkhead.platform.proxy import sql
 from bulkhead.platform.proxy import target as targets
 from bulkhead.platform.proxy.gateways import Gateways

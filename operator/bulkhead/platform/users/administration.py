@@ -21,8 +21,9 @@ from bulkhead.platform.audit.export import Revoked
 from bulkhead.platform.audit.record import record
 from bulkhead.platform.database.pools import Pool
 from bulkhead.platform.database.scope import Scope, transaction
+from bulkhead.platform.destinations import Refused
 from bulkhead.platform.http.route import Admin, Call, PlatformAdmin, Response, Route
-from bulkhead.platform.outbound import Outbound, Refused
+from bulkhead.platform.outbound import Outbound
 from bulkhead.platform.users import sql
 from bulkhead.platform.users.granting import Granting
 from bulkhead.platform.users.tokens import Keep

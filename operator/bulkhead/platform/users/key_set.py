@@ -21,7 +21,8 @@ import msgspec
 import structlog
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
-from bulkhead.platform.outbound import Failed, Outbound
+from bulkhead.platform.destinations import Failed
+from bulkhead.platform.outbound import Outbound
 from bulkhead.protocol.problems import Code, Problem
 
 log = structlog.get_logger(__name__)

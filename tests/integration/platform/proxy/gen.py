@@ -19,6 +19,7 @@ from bulkhead.platform.audit.intake import Intake
 from bulkhead.platform.audit.record import Refusals
 from bulkhead.platform.database.pools import Pool
 from bulkhead.platform.database.scope import Scope, transaction
+from bulkhead.platform.destinations import Network
 from bulkhead.platform.http.front import Front
 from bulkhead.platform.http.incoming import Incoming
 from bulkhead.platform.http.limits import Failures
@@ -26,7 +27,6 @@ from bulkhead.platform.http.metrics import HttpMetrics
 from bulkhead.platform.http.route import Admin, PlatformAdmin, Principal, User, UserWith
 from bulkhead.platform.http.server import Bounds
 from bulkhead.platform.http.table import Table
-from bulkhead.platform.outbound import Network
 from bulkhead.platform.proxy import target as targets
 from bulkhead.platform.proxy.forwarding import Limits
 from bulkhead.platform.proxy.gateways import Gateways

@@ -9,8 +9,8 @@ from unittest.mock import Mock
 import aiohttp
 import pytest
 
+from bulkhead.platform.destinations import Refused
 from bulkhead.platform.http.incoming import Left
-from bulkhead.platform.outbound import Refused
 from bulkhead.platform.proxy.forwarding import told
 from bulkhead.protocol.problems import Code, Problem
 
