@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import count
 from uuid import UUID
 
 import structlog
@@ -24,7 +25,10 @@ from bulkhead.protocol.problems import Code, Problem
 
 log = structlog.get_logger(__name__)
 
-FLUSH_SECONDS = 5.0
+FLUSH_SECONDS = 1.0
+"""Short, so that there is little to write: what is written at once of many, everybody else waits for."""
+COMPARE_FLUSHES = 5
+"""Flushes from one look for the silent to the next."""
 LEASE_SECONDS = 30
 """Without a flush, after which a replica hears nobody. Less than what is left of the silence that counts when two
 heartbeats of it are missed."""
@@ -79,8 +83,8 @@ class Liveness:
     async def run(self) -> None:
         """Write and compare for ever; when cancelled, write once more and give the lease back."""
         try:
-            while True:
-                await self._attempt()
+            for number in count():
+                await self._attempt(compare=number % COMPARE_FLUSHES == 0)
                 await asyncio.sleep(self._seconds)
         finally:
             await self.end()
@@ -117,12 +121,13 @@ class Liveness:
         except Unavailable as error:
             log.warning("last_seen_not_written", identities=len(self._heard), error=str(error))
 
-    async def _attempt(self) -> None:
+    async def _attempt(self, *, compare: bool) -> None:
         if self._closed():
             return
         try:
             await self.flush()
-            await self.compare()
+            if compare:
+                await self.compare()
         except Unavailable as error:
             log.warning("last_seen_delayed", identities=len(self._heard), error=str(error))
 
