@@ -9,7 +9,7 @@ import pytest
 from hack.plane.plane import Part, Plane, PlaneOptions
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 async def plane() -> AsyncIterator[Plane]:
     """etcd, kube-apiserver and kube-controller-manager; one for all tests, each uses names of its own."""
     async with Plane.start(PlaneOptions(parts=frozenset({Part.KUBERNETES}), fsync=False)) as running:

@@ -11,9 +11,9 @@ from tests.integration.operator.engines import Admins
 from tests.world import World
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 async def world() -> AsyncIterator[World]:
-    """One for the session, that a test leaves as it found it."""
+    """One that a test leaves as it found it. It ends with the last of them: idle servers would slow down all others."""
     async with World.whole() as world:
         yield world
         assert forbidden(world.plane.audit_log) == []

@@ -11,7 +11,7 @@ from hack.plane.installation import Installation
 from hack.plane.plane import Part, Plane, PlaneOptions
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 async def installed() -> AsyncIterator[Installation]:
     """One for all tests, each uses names of its own."""
     async with Plane.start(PlaneOptions(parts=frozenset({Part.KUBERNETES}), fsync=False)) as plane:
