@@ -49,8 +49,6 @@ class Minio(Server):
             "MINIO_BROWSER": "off",
             "MINIO_UPDATE": "off",
             "MINIO_CALLHOME_ENABLE": "off",
-            # A hard quota is enforced once the scanner has counted: 10 s instead of a minute.
-            "MINIO_SCANNER_SPEED": "fastest",
         }
         super().__init__("minio", site.warden, Launch(argv, folder / "minio.log", env=env))
 

@@ -34,7 +34,7 @@ STRIDE = int(os.environ.get("BULKHEAD_FAULT_STRIDE", "5"))
 QUIET_SECONDS = float(os.environ.get("BULKHEAD_QUIET_SECONDS", "30"))
 
 
-SETTLED_SECONDS = 1.0
+SETTLED_SECONDS = 0.5
 RARELY = 5
 """Times more rarely, of crashes that take long."""
 

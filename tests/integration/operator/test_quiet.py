@@ -16,7 +16,7 @@ from tests.world import World, metrics_of
 log = logging.getLogger(__name__)
 
 TENANTS_VARIABLE = "BULKHEAD_QUIET_TENANTS"
-TENANTS = int(os.environ.get(TENANTS_VARIABLE, "40"))
+TENANTS = int(os.environ.get(TENANTS_VARIABLE, "20"))
 """The promise is about 200: `BULKHEAD_QUIET_TENANTS=200` keeps it on a machine that has the time."""
 TENANT_SECONDS = 3.0
 """Room for each on a slow machine."""
