@@ -117,12 +117,9 @@ async def run_until_told(options: argparse.Namespace) -> None:
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, this_task.cancel)
     write_state(options.state, own_state())
     try:
-        async with Plane.start(plane_options(options)) as plane:
-            async with together() as group:
-                if options.bulkhead:
-                    group.create_task(run_operator(plane))
-                if options.platform:
-                    group.create_task(run_platform(plane))
+        async with Plane.start(plane_options(options), beside=run_platform if options.platform else None) as plane:
+            if options.bulkhead:
+                await run_operator(plane)
             write_state(options.state, own_state(facts_of(plane)))
             await stay(plane)
     except asyncio.CancelledError:

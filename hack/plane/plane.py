@@ -7,12 +7,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from hack.plane.accounts import Account, NoAccount, can_reach, unprivileged_account
 from hack.plane.binaries import Tell, Toolbox
@@ -31,6 +31,7 @@ from hack.plane.vectors import Qdrant
 from hack.plane.world import Kwok
 
 S = TypeVar("S", bound=Server)
+Beside = Callable[["Plane"], Coroutine[Any, Any, None]]
 
 
 class Part(StrEnum):
@@ -100,8 +101,13 @@ class Plane:
 
     @classmethod
     @asynccontextmanager
-    async def start(cls, options: PlaneOptions | None = None, *, tell: Tell = say) -> AsyncIterator["Plane"]:
+    async def start(
+        cls, options: PlaneOptions | None = None, *, tell: Tell = say, beside: Beside | None = None
+    ) -> AsyncIterator["Plane"]:
         """A plane that is ready, for the time of the block. However the block or this process ends, nothing stays.
+
+        Args:
+            beside: done by then too; it needs nothing but Postgres, so it begins when that is ready.
 
         Raises:
             BinaryMissing: a program is missing and can not be made.
@@ -117,7 +123,7 @@ class Plane:
             with reserved_ports() as ports:
                 site = Site(root, warden, ports, Authority("plane engines", now()), account, options.fsync)
                 plane = cls(site, programs)
-                await plane._start(options, build)
+                await plane._start(options, build, beside)
                 tell(f"ready in {plane.ready_seconds:.1f} s, in {root}")
                 yield plane
 
@@ -210,16 +216,23 @@ class Plane:
         self.servers.append(server)
         return server
 
-    async def _start(self, options: PlaneOptions, build: PostgresBuild | None) -> None:
+    async def _start(self, options: PlaneOptions, build: PostgresBuild | None, beside: Beside | None) -> None:
         started = time.monotonic()
-        async with together() as group:
-            if Part.KUBERNETES in options.parts:
-                group.create_task(self._start_kubernetes(workloads=Part.WORKLOADS in options.parts))
-            if build is not None:
-                group.create_task(self._start_postgres(build, tls=options.tls_postgres))
-            for engine in self._engines(options.parts):
-                group.create_task(self._add(engine).start())
-        self.ready_seconds = time.monotonic() - started
+        async with together() as others:
+            async with together() as group:
+                if Part.KUBERNETES in options.parts:
+                    group.create_task(self._start_kubernetes(workloads=Part.WORKLOADS in options.parts))
+                if build is not None:
+                    postgres = group.create_task(self._start_postgres(build, tls=options.tls_postgres))
+                    if beside:
+                        others.create_task(self._after(postgres, beside))
+                for engine in self._engines(options.parts):
+                    group.create_task(self._add(engine).start())
+            self.ready_seconds = time.monotonic() - started
+
+    async def _after(self, first: asyncio.Task[None], then: Beside) -> None:
+        await first
+        await then(self)
 
     def _engines(self, parts: Collection[Part]) -> Iterator[Server]:
         """The engines that need nothing but to be started."""
