@@ -29,7 +29,7 @@ from tests.faults.joining import Joining, Platform, Reference
 from tests.faults.reaper import reaping
 from tests.world import World, eventually, metrics_of
 
-STRIDE = int(os.environ.get("BULKHEAD_FAULT_STRIDE", "5"))
+STRIDE = int(os.environ.get("BULKHEAD_FAULT_STRIDE", "7"))
 """Every n-th change; 1 is the whole proof (`make faults`), more is what fits beside all other tests."""
 QUIET_SECONDS = float(os.environ.get("BULKHEAD_QUIET_SECONDS", "30"))
 

@@ -12,6 +12,7 @@ from psycopg import AsyncConnection
 
 from bulkhead.platform.audit import sql
 from bulkhead.platform.audit.entry import Action, Actor, Details, Entry, Target, written
+from bulkhead.platform.database.many import as_json
 from bulkhead.platform.database.pools import Pool
 from bulkhead.platform.database.scope import Scope, transaction
 
@@ -57,12 +58,7 @@ async def write(tx: Tx, entry: Entry) -> None:
 
 async def write_all(tx: Tx, rows: Sequence[Row]) -> None:
     """Record acts in this order, within one transaction."""
-    values = {
-        "organisations": [row.organisation for row in rows],
-        "actions": [row.action for row in rows],
-        "entries": [row.text for row in rows],
-    }
-    await tx.execute(sql.RECORD, values)
+    await tx.execute(sql.RECORD, (as_json(rows),))
 
 
 @dataclass(frozen=True, slots=True)

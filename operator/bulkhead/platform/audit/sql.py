@@ -7,10 +7,10 @@ from __future__ import annotations
 RECORD = """
 INSERT INTO bulkhead.audit_intake (organisation_id, recorded_at, action, entry)
 SELECT organisation, now(), action, convert_to(
-    '{"at":"' || to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') || '",' || substr(entry, 2),
+    '{"at":"' || to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') || '",' || substr(text, 2),
     'UTF8')
-FROM unnest(%(organisations)s::uuid[], %(actions)s::text[], %(entries)s::text[])
-    WITH ORDINALITY AS given (organisation, action, entry, number)
+FROM ROWS FROM (jsonb_to_recordset(%s::jsonb) AS (organisation uuid, action text, text text))
+    WITH ORDINALITY AS given (organisation, action, text, number)
 ORDER BY number
 """
 

@@ -13,7 +13,7 @@ import os
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from bulkhead.platform.http.limits import network_of
 from bulkhead.platform.settings import Scrypt
@@ -38,6 +38,10 @@ def threads(bounds: Scrypt) -> Executor:
     return ThreadPoolExecutor(bounds.at_once, thread_name_prefix="scrypt", initializer=os.nice, initargs=(NICENESS,))
 
 
+def _never(_: object) -> bool:
+    return False
+
+
 _Queue = OrderedDict[str, deque[asyncio.Future[None]]]
 
 
@@ -57,15 +61,21 @@ class Slow(Generic[T]):
         """How many wait for their turn."""
         return sum(len(places) for queue in (self._waiting, self._suspects) for places in queue.values())
 
-    async def once(self, key: str, digest: bytes, source: str, derive: Callable[[], T], **others: Any) -> T:
-        """What `derive` gives; who asks the same of one key at the same time shares it. Raises Problem busy.
-
-        others: see `run`
-        """
+    async def once(
+        self,
+        key: str,
+        digest: bytes,
+        source: str,
+        derive: Callable[[], T],
+        *,
+        suspect: bool = False,
+        is_vain: Callable[[T], bool] = _never,
+    ) -> T:
+        """As `run`; who asks the same of one key at the same time shares what is derived."""
         flight = (key, digest)
         task = self._flights.get(flight)
         if task is None:
-            task = asyncio.create_task(self.run(source, derive, **others))
+            task = asyncio.create_task(self.run(source, derive, suspect=suspect, is_vain=is_vain))
             self._flights[flight] = task
             task.add_done_callback(lambda _: self._flights.pop(flight, None))
         # Shielded: one who leaves does not take the answer from the others.
@@ -77,7 +87,7 @@ class Slow(Generic[T]):
         derive: Callable[[], T],
         *,
         suspect: bool = False,
-        is_vain: Callable[[T], bool] = lambda _: False,
+        is_vain: Callable[[T], bool] = _never,
     ) -> T:
         """What `derive` gives, in its turn. Raises Problem busy.
 
