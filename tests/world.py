@@ -48,7 +48,7 @@ async def eventually(look: Callable[[], Awaitable[T]], *, seconds: float = SECON
                     if found:
                         return found
                     last = found
-                except (AssertionError, KubeError) as error:
+                except (AssertionError, KubeError, TimeoutError) as error:  # of `look`: our own comes as CancelledError
                     last = error
                 await asyncio.sleep(max(POLL_SECONDS, POLL_SHARE * (now() - began)))
     raise AssertionError(f"not so within {seconds:.0f} s; last: {last!r}")

@@ -41,7 +41,8 @@ async def reaping(kube: KubeClient, session: aiohttp.ClientSession, server: str)
 
 async def _reap_forever(kube: KubeClient, session: aiohttp.ClientSession, server: str) -> None:
     while True:
-        with contextlib.suppress(KubeError):
+        # Whatever it is, the next look may have more luck: an end of this would be seen by nobody.
+        with contextlib.suppress(KubeError, aiohttp.ClientError, TimeoutError):
             async for item in kube.list(NAMESPACES):
                 if "deletionTimestamp" in item["metadata"]:
                     await _reap(kube, session, server, item["metadata"]["name"])

@@ -135,6 +135,13 @@ class Stage:
     async def uid(self, slug: str) -> str:
         return str((await self.world.data_cluster(slug))["metadata"]["uid"])
 
+    async def is_current(self, slug: str) -> bool:
+        """Whether a DataCluster is ready for what its spec says now."""
+        cluster = await self.world.data_cluster(slug)
+        status = cluster.get("status", {})
+        ready = {each["type"]: each["status"] for each in status.get("conditions", ())}.get("Ready")
+        return (status.get("observedGeneration"), ready) == (cluster["metadata"]["generation"], "True")
+
     async def state(self, slug: str) -> Any:
         return await end_state(self.world, slug, await self.uid(slug))
 
@@ -291,7 +298,7 @@ async def test_every_crash_while_an_index_is_made_that_is_then_taken_off_the_spe
         await stage.quiet(SETTLED_SECONDS)
         stage.orders.write_text(die)
         await apply_search(stage, slug, *LISTED, "notes")
-        said = await stage.dead()
+        said = await stage.dead(or_once=partial(stage.is_current, slug))
         await apply_search(stage, slug, *LISTED)
         await stage.run()
         await stage.world.ready(slug)

@@ -74,7 +74,9 @@ def typed(home: Path, shown: str) -> None:
     lines = [line.strip() for line in after.splitlines() if line.strip().startswith(TYPED)]
     assert len(lines) > len(TYPED)
     script = "\n".join(("set -e", *(line for line in lines if shutil.which("curl") or not line.startswith("curl"))))
-    ran = subprocess.run(["/bin/sh", "-c", script], cwd=home, capture_output=True, text=True, timeout=60, check=False)
+    ran = subprocess.run(
+        ["/bin/sh", "-c", script], cwd=home, capture_output=True, text=True, timeout=UP_SECONDS, check=False
+    )
     assert (ran.returncode, ran.stderr) == (0, ""), script
     assert '"remedy"' not in ran.stdout, "a problem document"
 
@@ -96,6 +98,6 @@ async def test_interrupted_it_leaves_nothing_running(home: Path) -> None:
         assert await until(lambda: len(processes(home)) > 1, UP_SECONDS)
         below = processes(home)
         process.send_signal(signal.SIGINT)
-        assert await has_ended(process)
+        assert await has_ended(process, 60)
     assert process.returncode == 130
     assert await until(lambda: not [pid for pid in below if started_at(pid) is not None])

@@ -27,6 +27,7 @@ from hack.plane.process import ProcessError, Server
 from hack.plane.state import PlaneFacts, State, read_state
 from hack.plane.warden import descendants, parent_of
 from tests.unit.hack.waiting import has_ended, started, until
+from tests.world import eventually
 
 REPOSITORY = Path(__file__).parents[2]
 READY_SECONDS = 20
@@ -89,21 +90,25 @@ def secrets_of(plane: Plane) -> list[str]:
 
 
 async def test_every_server_answers(plane: Plane) -> None:
-    answering = {server.name: await server.answers() for server in plane.servers}
-    assert answering == dict.fromkeys(
-        [
-            "etcd",
-            "kube-apiserver",
-            "kube-controller-manager",
-            "kube-scheduler",
-            "kwok",
-            "postgres",
-            "minio",
-            "qdrant",
-            "meilisearch",
-        ],
-        True,
-    )
+    async def all_answer() -> bool:
+        answering = {server.name: await server.answers() for server in plane.servers}
+        assert answering == dict.fromkeys(
+            [
+                "etcd",
+                "kube-apiserver",
+                "kube-controller-manager",
+                "kube-scheduler",
+                "kwok",
+                "postgres",
+                "minio",
+                "qdrant",
+                "meilisearch",
+            ],
+            True,
+        )
+        return True
+
+    await eventually(all_answer)
 
 
 async def test_it_is_ready_in_time(plane: Plane) -> None:

@@ -17,8 +17,10 @@ from typing import Any
 import msgspec
 import urllib3
 
+from hack.plane.ports import Ports
+
 REPOSITORY = Path(__file__).parents[3]
-READY_WITHIN = 10.0
+READY_WITHIN = 60.0
 TASK_WITHIN = 20.0
 
 
@@ -136,8 +138,12 @@ class Server:
     emulator_options: tuple[str, ...] = ()
     ca_pem: str | None = field(default=None, repr=False)
     """The authority of its certificate, if the options make it speak TLS."""
-    port: int = field(default_factory=free_port)
+    port: int = field(init=False)
+    _ports: Ports = field(default_factory=Ports, init=False, repr=False)
     _process: subprocess.Popen[bytes] | None = None
+
+    def __post_init__(self) -> None:
+        self.port = self._ports.reserve()
 
     @property
     def is_emulated(self) -> bool:
@@ -156,6 +162,7 @@ class Server:
 
     def __exit__(self, *_exc: object) -> None:
         self.stop()
+        self._ports.release()
 
     def start(self) -> None:
         """Start it, on the data of the last time, and wait until it answers."""

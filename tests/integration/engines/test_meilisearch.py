@@ -476,7 +476,7 @@ async def test_drift_of_settings_and_keys_is_repaired_whatever_the_key_calls_its
 
 async def test_a_creation_that_waits_behind_another_task_does_not_come_back_after_the_erasure() -> None:
     async with running_server() as slow_server, Client(slow_server, slow_server.master_key) as admin:
-        await restart(slow_server, "--unreachable-host-seconds=2", master_key=slow_server.master_key)
+        await restart(slow_server, "--unreachable-host-seconds=8", master_key=slow_server.master_key)
         async with engine_of(slow_server) as engine:
             await prepare(engine)
             await admin.done("POST", "/indexes/blocker/documents?primaryKey=id", [{"id": "1", "text": "x"}])

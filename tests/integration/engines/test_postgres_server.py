@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import ClassVar
 
 import psycopg
@@ -23,6 +24,7 @@ from bulkhead.engines.postgres.statement import Rights, Statement
 from hack.plane.certificates import Authority
 from tests.integration.engines.postgres_server import MODES, Driver, Mode, Server, one, running_server
 from tests.unit.engines.postgres import gen
+from tests.world import eventually
 
 SHUT = "REVOKE CONNECT ON DATABASE postgres, template1 FROM PUBLIC; GRANT CONNECT ON DATABASE postgres TO bh_op"
 OPEN = "GRANT CONNECT ON DATABASE postgres, template1 TO PUBLIC"
@@ -247,7 +249,7 @@ async def test_a_server_that_does_not_answer_is_unavailable_in_bounded_time(driv
             await driver.engine.ping()
     finally:
         await driver.server.postgres.resume()
-    assert time.monotonic() - started < 15
+    assert time.monotonic() - started < 40
     await driver.engine.ping()
 
 
@@ -257,17 +259,17 @@ async def test_a_server_that_freezes_while_it_is_asked_is_unavailable_in_bounded
         (step, *_) = await driver.steps(request)
         async with server.superuser() as blocker:
             await blocker.execute("BEGIN; LOCK TABLE pg_authid")
-            started = time.monotonic()
             act = asyncio.create_task(driver.engine.act(step))
             while not await one(blocker, "SELECT count(*) FROM pg_locks WHERE NOT granted"):
                 continue
             await server.postgres.pause()
+            started = time.monotonic()
             try:
                 with pytest.raises(Unavailable, match="no answer in time"):
                     await act
             finally:
                 await server.postgres.resume()
-        assert time.monotonic() - started < 15
+        assert time.monotonic() - started < 40
         await driver.converge(request)
 
 
@@ -295,12 +297,16 @@ async def test_a_cancelled_step_leaves_no_session_in_the_pool_with_it(server: Se
 
 async def test_a_closed_engine_leaves_no_session_behind(server: Server) -> None:
     count = "SELECT count(*) FROM pg_stat_activity WHERE usename = 'bh_op'"
+
+    async def left(number: int) -> bool:
+        found = await server.rows(count)
+        assert found == [(number,)], found  # a closed one is seen for a moment
+        return True
+
     async with Driver.of(server, "restricted") as driver:
         await asyncio.gather(*(driver.engine.ping() for _ in range(8)))
-        assert await server.rows(count) == [(KEPT,)]
-    async with asyncio.timeout(5):
-        while await server.rows(count) != [(0,)]:
-            continue
+        await eventually(partial(left, KEPT))
+    await eventually(partial(left, 0))
 
 
 # -- what one step withstands ------------------------------------------------------------------------------------------

@@ -153,7 +153,7 @@ async def test_a_bookmark_moves_the_place_to_continue_from() -> None:
 
 async def test_a_watch_that_goes_silent_is_made_anew_from_the_last_event() -> None:
     silent = streamed(event("ADDED", "a", "101"), ending="silent")
-    async with following(listed(), silent, streamed(ending="silent"), silence_seconds=0.1) as follower:
+    async with following(listed(), silent, streamed(ending="silent"), silence_seconds=1.0) as follower:
         await follower.api.received(3)
         assert follower.api.query(2)["resourceVersion"] == "101"
 
@@ -167,7 +167,7 @@ async def test_a_watch_that_was_silent_from_the_start_is_made_anew() -> None:
 
 
 async def test_a_watch_whose_answer_never_begins_is_made_anew() -> None:
-    async with following(listed(), hang(), streamed(ending="silent"), request_seconds=0.2) as follower:
+    async with following(listed(), hang(), streamed(ending="silent"), request_seconds=1.0) as follower:
         await follower.api.received(3)
         assert follower.api.query(2)["resourceVersion"] == "100"
 

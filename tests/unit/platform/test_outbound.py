@@ -237,14 +237,17 @@ async def test_threads_that_everybody_shares_are_not_what_names_are_looked_up_in
     """Whoever names hosts of a server that does not answer would hold them all."""
     held = threading.Event()
     loop = asyncio.get_running_loop()
-    loop.set_default_executor(ThreadPoolExecutor(1))
+    shared = ThreadPoolExecutor(1)
+    loop.set_default_executor(shared)
     waiting = loop.run_in_executor(None, held.wait)
     try:
         with pytest.raises(Refused):
-            await Outbound().get("https://localhost/", {}, most_bytes=1, seconds=2.0)
+            await Outbound().get("https://localhost/", {}, most_bytes=1, seconds=20.0)
     finally:
         held.set()
         await waiting
+        loop.set_default_executor(ThreadPoolExecutor())  # all other tests have this loop too
+        shared.shutdown()
 
 
 @pytest.mark.parametrize(

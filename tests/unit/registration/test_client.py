@@ -42,7 +42,7 @@ async def scripted() -> AsyncIterator[ScriptedPlatform]:
 
 @pytest.fixture
 async def beat(scripted: ScriptedPlatform) -> AsyncIterator[Beat]:
-    client = gen.client(scripted.url, seconds=2.0)
+    client = gen.client(scripted.url, seconds=20.0)
     yield lambda: client.heartbeat(IdentityKind.CLUSTER, UID, service_key(HELD), BEAT)
     await client.close()
 

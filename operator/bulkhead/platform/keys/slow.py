@@ -28,8 +28,9 @@ MOST_OF_ONE = 0.5
 """The share of all places that one source may hold, and that all suspects may."""
 NICENESS = 10
 RESTS = 15.0
-"""Times as long as a derivation took that came to nothing, until the next: guesses have a sixteenth of the cores that
-may derive, from however many addresses they come."""
+"""Times as long as a derivation took that came to nothing, until the next. Twice as long with each in a row: who goes
+on guessing, from however many addresses, gets less and less of the cores that heartbeats need."""
+MOST_DOUBLINGS = 4
 
 
 def threads(bounds: Scrypt) -> Executor:
@@ -52,6 +53,7 @@ class Slow(Generic[T]):
         self._executor = executor
         self._bounds = bounds
         self._running = 0
+        self._vain = 0
         self._waiting: _Queue = OrderedDict()
         self._suspects: _Queue = OrderedDict()
         self._flights: dict[tuple[str, bytes], asyncio.Task[T]] = {}
@@ -98,11 +100,16 @@ class Slow(Generic[T]):
         begun, rest = loop.time(), 0.0
         try:
             derived = await loop.run_in_executor(self._executor, derive)
-            if is_vain(derived):
-                rest = RESTS * (loop.time() - begun)
+            rest = self._rests(vain=is_vain(derived)) * (loop.time() - begun)
             return derived
         finally:
             loop.call_later(rest, self._next)
+
+    def _rests(self, *, vain: bool) -> float:
+        """How many times the length of a derivation is waited after it."""
+        rests = RESTS * 2**self._vain if vain else 0.0
+        self._vain = min(self._vain + 1, MOST_DOUBLINGS) if vain else 0
+        return rests
 
     async def _turn(self, source: str, queue: _Queue) -> None:
         if self._running < self._bounds.at_once:

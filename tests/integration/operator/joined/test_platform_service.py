@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any, LiteralString
 from uuid import UUID
 
@@ -80,7 +81,8 @@ async def served(world: World) -> AsyncIterator[Served]:
 async def join_plane(world: World, session: Client, url: str) -> None:
     """What an administrator does: a token for the plane, and a grant for what it joins as."""
     token, rows = RegistrationToken.generate(os.urandom), Rows(session)
-    await rows.plane_token(digest=token.digest, name="default", self_confirming=True)
+    until = datetime.now(UTC) + timedelta(hours=1)
+    await rows.plane_token(digest=token.digest, name="default", self_confirming=True, expires_at=until)
     await installation.apply(world.plane, installation.secret("service-token", {"token": token.reveal()}))
     await use(world, {"url": url, "registrationTokenSecretRef": {"name": "service-token"}})
     await world.reason(DATA_PLANES, "default", "Connected", "Ready")

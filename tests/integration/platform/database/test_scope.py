@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from dataclasses import replace
 from uuid import UUID, uuid4
 
 import psycopg
@@ -112,7 +113,9 @@ async def test_whoever_finds_no_connection_in_time_is_told_unavailable(database:
 
 
 async def test_beyond_those_who_may_wait_one_is_refused_at_once(database: Database) -> None:
-    async with database.pool("api", TIGHT) as pool, transaction(pool, Scope()):
+    # Who waits does so for longer than it takes to see it, and to be refused beside it.
+    bounds = replace(TIGHT, wait_seconds=5.0)
+    async with database.pool("api", bounds) as pool, transaction(pool, Scope()):
         waiting = asyncio.create_task(look_up(pool, "SELECT 1", (), tuple_row))
         await eventually(lambda: _waits(pool))
         with pytest.raises(Unavailable, match="TooManyRequests"):
@@ -126,7 +129,7 @@ async def _waits(pool: Pool) -> bool:
 
 
 async def test_a_statement_that_takes_too_long_is_ended(database: Database) -> None:
-    async with database.pool("api", Bounds(fewest=1, most=1, statement_seconds=0.2)) as pool:
+    async with database.pool("api", Bounds(fewest=1, most=1, statement_seconds=1.0)) as pool:
         with pytest.raises(Unavailable, match="QueryCanceled 57014"):
             async with transaction(pool, Scope()) as tx:
                 await tx.execute("SELECT pg_sleep(60)")

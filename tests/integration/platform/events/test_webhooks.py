@@ -509,6 +509,9 @@ async def test_whatever_one_delivery_meets_the_others_go_on(
 async def test_receivers_of_one_organisation_that_do_not_answer_keep_nobody_elses_waiting(
     database: Database, desk: Desk, receiver: Receiver, organisation: UUID, api: Pool, worker: Pool
 ) -> None:
+    async def all_wait() -> bool:
+        return receiver.most_at_once >= MOST_OF_ONE
+
     async with database.superuser() as session, receiving() as other:
         desk.people["neighbour"] = user(neighbour := await an_organisation(session), "CLUSTER_WRITE")
         receiver.answering.clear()
@@ -519,7 +522,7 @@ async def test_receivers_of_one_organisation_that_do_not_answer_keep_nobody_else
         assert (await desk.call("neighbour", "POST", "/v1/webhooks", body)).status == 201
         running = asyncio.create_task(deliveries(worker).run())
         try:
-            await begun(receiver)
+            await eventually(all_wait)
             await happen(api, neighbour)
             await begun(other)
             assert receiver.most_at_once == MOST_OF_ONE

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from dataclasses import replace
 
 import pytest
 
@@ -281,10 +282,12 @@ async def test_a_client_that_never_takes_the_last_of_an_answer_is_cut_off() -> N
 
 
 async def test_a_connection_beyond_those_of_one_peer_is_closed_at_once() -> None:
-    async with World().served() as served, contextlib.AsyncExitStack() as stack:
+    # They say nothing, which must not end the first before the last is open.
+    patient = replace(TIGHT, head_seconds=20.0, idle_seconds=20)
+    async with World().served(patient) as served, contextlib.AsyncExitStack() as stack:
         held = [
             await stack.enter_async_context(contextlib.aclosing(await served.connect()))
-            for _ in range(TIGHT.connections_per_peer)
+            for _ in range(patient.connections_per_peer)
         ]
         await eventually(lambda: served.server.connections == len(held))
         over = await stack.enter_async_context(contextlib.aclosing(await served.connect()))

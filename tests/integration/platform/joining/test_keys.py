@@ -40,7 +40,7 @@ async def test_a_revoked_key_is_refused_at_the_next_call_on_each_replica(world: 
 async def test_a_pool_of_one_connection_is_enough_to_end_the_keys_of_a_plane(database: Database, world: World) -> None:
     plane = await world.joined_plane(world.organisation)
     async with (
-        database.pool("api", Bounds(fewest=1, most=1, wait_seconds=1.0)) as api,
+        database.pool("api", Bounds(fewest=1, most=1, wait_seconds=10.0)) as api,
         database.pool("worker") as worker,
         replica(api, worker) as service,
     ):

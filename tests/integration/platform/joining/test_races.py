@@ -41,7 +41,7 @@ class Derivations:
             self.begun += 1
             if self.begun >= self.wanted:
                 self.reached.set()
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 await self.released.wait()
             return await derive(digest, source, now)
 

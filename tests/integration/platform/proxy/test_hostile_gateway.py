@@ -221,6 +221,8 @@ async def test_a_gateway_that_does_not_answer_is_told_from_one_that_breaks_off(g
     grounds.limits = replace(grounds.limits, stall_seconds=0.3)
     try:
         assert (await outcome(grounds, cluster, stalled)).json["code"] == "target_timeout"
+        # It counts from before the connection: a slow machine would not get as far as the reset.
+        grounds.limits = replace(grounds.limits, stall_seconds=60.0)
         assert (await outcome(grounds, cluster, reset)).json["code"] == "target_unreachable"
     finally:
         grounds.limits = replace(grounds.limits, stall_seconds=60.0)
@@ -281,8 +283,9 @@ async def test_a_write_is_sent_once_whatever_becomes_of_it(grounds: Yard, cluste
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
 async def test_a_write_is_sent_once_also_over_a_connection_that_was_used_before(
-    grounds: Yard, cluster: UUID, method: str
+    grounds: Yard, cluster: UUID, method: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(gateways, "FRESH_SECONDS", 600.0)
     second: list[bytes] = []
 
     async def act(raw: Raw) -> None:
@@ -298,7 +301,10 @@ async def test_a_write_is_sent_once_also_over_a_connection_that_was_used_before(
         assert (script.connections, len(second)) == (1, 1)
 
 
-async def test_reads_and_writes_have_connections_of_their_own(grounds: Yard, cluster: UUID) -> None:
+async def test_reads_and_writes_have_connections_of_their_own(
+    grounds: Yard, cluster: UUID, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gateways, "FRESH_SECONDS", 600.0)
     async with scripted(grounds, cluster, go_on) as (served, script):
         for method in ("GET", "GET", "DELETE", "DELETE"):
             assert (await ask(served, "writer", method, cluster, "x")).status == 200

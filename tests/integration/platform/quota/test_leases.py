@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -120,8 +121,10 @@ def user(organisation: UUID, subject: str) -> User:
 
 
 async def test_who_asks_too_much_takes_nothing_from_the_others_of_the_organisation(
-    api: Pool, organisation: UUID
+    api: Pool, organisation: UUID, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    for name in ("USER", "ORGANISATION"):
+        monkeypatch.setattr(limits, name, replace(getattr(limits, name), seconds=HOUR))
     callers = Callers(Leases(api, clock=Clock()), Buckets(clock=Clock()))
     answers = [await callers(user(organisation, "flood")) for _ in range(limits.USER.quota + limits.USER.block)]
     assert [each.name for each in answers[-1]] == ["user"]

@@ -140,9 +140,9 @@ async def test_a_call_that_takes_too_long_is_given_up(lane: Lane) -> None:
 
 
 async def test_waiting_for_a_free_thread_does_not_count_as_slowness() -> None:
-    lane = Lane(1, "test", seconds=1.0)
+    lane = Lane(1, "test", seconds=2.0)  # for each: all four take longer
     entered = threading.Semaphore(0)
-    calls = [asyncio.create_task(lane.call("working", entered.acquire, timeout=0.4)) for _ in range(4)]
+    calls = [asyncio.create_task(lane.call("working", entered.acquire, timeout=0.6)) for _ in range(4)]
     results = await asyncio.gather(*calls, return_exceptions=True)
     lane.close()
     assert results == [False] * 4
@@ -169,12 +169,15 @@ async def test_no_more_calls_run_at_once_than_there_are_threads() -> None:
     assert most == 2
 
 
-async def test_a_mistake_of_our_own_is_not_taken_for_a_failure_of_the_server(lane: Lane) -> None:
+async def test_a_mistake_of_our_own_is_not_taken_for_a_failure_of_the_server() -> None:
+    lane = Lane(1, "test")
+
     def mistake() -> None:
         raise TypeError("mistake")
 
     with pytest.raises(TypeError, match="mistake"):
         await lane.call("working", mistake)
+    lane.close()
 
 
 async def test_a_call_under_way_ends_when_its_lane_is_closed_and_the_next_one_is_told() -> None:
