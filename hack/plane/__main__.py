@@ -27,7 +27,7 @@ from typing import Final, get_args
 from hack.plane.accounts import NoAccount
 from hack.plane.binaries import TOOLS, BinaryMissing, Toolbox
 from hack.plane.gateway import Gateway
-from hack.plane.installation import install
+from hack.plane.installation import declare, ship
 from hack.plane.kubernetes import ApiServer
 from hack.plane.memory import resident_megabytes
 from hack.plane.plane import Part, Plane, PlaneOptions, say, together
@@ -138,7 +138,10 @@ async def stay(plane: Plane) -> None:
 
 async def run_operator(plane: Plane) -> None:
     started = time.monotonic()
-    await (await install(plane)).operator(arguments=(f"--heartbeat-seconds={HEARTBEAT_SECONDS}",)).start()
+    installed = await ship(plane)
+    async with together() as group:
+        group.create_task(installed.operator(arguments=(f"--heartbeat-seconds={HEARTBEAT_SECONDS}",)).start())
+        group.create_task(declare(plane))
     say(f"Bulkhead installed, its operator runs, after {time.monotonic() - started:.1f} s")
 
 

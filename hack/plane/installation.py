@@ -61,19 +61,24 @@ async def install(plane: Plane, *, postgres_operator: tuple[str, str] | None = N
         postgres_operator: name and password of a restricted role; None: the superuser.
     """
     installed = await ship(plane)
-    await apply(plane, *secrets(plane, postgres_operator))
-    await apply(plane, plan(), data_plane(plane))
+    await declare(plane, postgres_operator=postgres_operator)
     return installed
 
 
 async def ship(plane: Plane) -> Installation:
     """Apply what ships and nothing else: no engine is declared."""
     rendered = await plane.kubectl("kustomize", str(REPOSITORY / "manifests"))
-    shipped = [each for each in yaml.safe_load_all(rendered) if each["kind"] not in RUN_AS_PROCESS]
+    shipped = [each for each in yaml.load_all(rendered, Loader=yaml.CSafeLoader) if each["kind"] not in RUN_AS_PROCESS]
     await apply(plane, *shipped)
     names = [each["metadata"]["name"] for each in shipped if each["kind"] == "CustomResourceDefinition"]
     await plane.kubectl("wait", "--for=condition=Established", "--timeout=30s", "crd", *names)
     return Installation(plane, await plane.kubeconfig_for_service_account(NAMESPACE, SERVICE_ACCOUNT))
+
+
+async def declare(plane: Plane, *, postgres_operator: tuple[str, str] | None = None) -> None:
+    """Declare all engines that run as the DataPlane `default`, and a Plan `basic`. See `install`."""
+    await apply(plane, *secrets(plane, postgres_operator))
+    await apply(plane, plan(), data_plane(plane))
 
 
 async def apply(plane: Plane, *objects: dict[str, Any]) -> None:
