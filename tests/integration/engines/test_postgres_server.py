@@ -249,7 +249,7 @@ async def test_a_server_that_does_not_answer_is_unavailable_in_bounded_time(driv
             await driver.engine.ping()
     finally:
         await driver.server.postgres.resume()
-    assert time.monotonic() - started < 40
+    assert time.monotonic() - started < 15
     await driver.engine.ping()
 
 
@@ -269,7 +269,7 @@ async def test_a_server_that_freezes_while_it_is_asked_is_unavailable_in_bounded
                     await act
             finally:
                 await server.postgres.resume()
-        assert time.monotonic() - started < 40
+        assert time.monotonic() - started < 15
         await driver.converge(request)
 
 

@@ -48,5 +48,5 @@ async def test_a_restart_with_many_tenants_writes_nothing_at_all(world: World, a
     assert await changes_of_this_process(world) == 0
     asked = Counter((call.verb, call.resource) for call in calls(world.plane.audit_log, since=moment.audit))
     log.info("calls of a restart with %d tenants and half a minute: %s", TENANTS, dict(asked))
-    assert sum(count for (_, resource), count in asked.items() if resource != LEASES) < TENANTS + 50
+    assert sum(count for (_, resource), count in asked.items() if resource != LEASES) < TENANTS + 40
     await world.remove_tenants(*slugs, seconds=TENANT_SECONDS * TENANTS)

@@ -20,8 +20,7 @@ from tests.world import Json, World, eventually
 SLUG = "drifting"
 HOME = f"tenant-{SLUG}"
 MEMBERS = [{"kind": "User", "name": name, "role": "Owner"} for name in ("ann", "bob")]
-BACK_SECONDS = 10.0
-"""Mostly it takes a tenth of one (test_provisioning.py says how fast it has to be)."""
+BACK_SECONDS = 2.0
 RESTART_SECONDS = 30.0
 """For an operator that has to look at its engines first, whose answers take as long as the machine is busy."""
 
