@@ -12,6 +12,7 @@ import json
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 import aiohttp
@@ -147,19 +148,16 @@ class World:
 
     async def ready(self, name: str, *, seconds: float = SECONDS) -> Json:
         """Wait until a DataCluster is ready for what its spec says now."""
+        return await eventually(partial(self.current, name), seconds=seconds)
 
-        async def is_ready() -> Json | None:
-            cluster = await self.data_cluster(name)
-            status = cluster.get("status", {})
-            conditions = {each["type"]: each for each in status.get("conditions", ())}
-            current = status.get("observedGeneration") == cluster["metadata"]["generation"]
-            if current and conditions.get("Ready", {}).get("status") == "True":
-                return cluster
-            raise AssertionError(json.dumps(status, indent=1))
-
-        found = await eventually(is_ready, seconds=seconds)
-        assert found is not None
-        return found
+    async def current(self, name: str) -> Json:
+        """A DataCluster that is ready for what its spec says now. AssertionError: it is not."""
+        cluster = await self.data_cluster(name)
+        status = cluster.get("status", {})
+        conditions = {each["type"]: each for each in status.get("conditions", ())}
+        assert status.get("observedGeneration") == cluster["metadata"]["generation"], json.dumps(status, indent=1)
+        assert conditions.get("Ready", {}).get("status") == "True", json.dumps(status, indent=1)
+        return cluster
 
     async def reason(self, resource: Resource, name: str, kind: str, reason: str) -> Json:
         """Wait until a condition has this reason."""

@@ -22,6 +22,7 @@ from bulkhead.kube.resources import (
     ROLE_BINDINGS,
     SECRETS,
 )
+from tests.background import running
 
 CONTENTS = (SECRETS, NETWORK_POLICIES, RESOURCE_QUOTAS, LIMIT_RANGES, ROLE_BINDINGS)
 POLL_SECONDS = 0.1
@@ -30,13 +31,8 @@ POLL_SECONDS = 0.1
 @contextlib.asynccontextmanager
 async def reaping(kube: KubeClient, session: aiohttp.ClientSession, server: str) -> AsyncIterator[None]:
     """For the time of the block, every namespace that is being deleted is emptied and finalized."""
-    task = asyncio.create_task(_reap_forever(kube, session, server))
-    try:
+    async with running(_reap_forever(kube, session, server)):
         yield
-    finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
 
 
 async def _reap_forever(kube: KubeClient, session: aiohttp.ClientSession, server: str) -> None:

@@ -92,7 +92,7 @@ class Stage:
         return last
 
     async def dead(
-        self, *, or_ready: str = "", or_gone: str = "", or_once: Callable[[], Awaitable[bool]] | None = None
+        self, *, or_ready: str = "", or_gone: str = "", or_once: Callable[[], Awaitable[object]] | None = None
     ) -> str:
         """Wait until the operator has died, or until the Tenant `or_ready` is ready or `or_once` is so, and nothing is
         changed any more, or the Tenant `or_gone` is gone: how often a status says what is waited for varies with time,
@@ -118,7 +118,7 @@ class Stage:
             await self.quiet(SETTLED_SECONDS)
         return True
 
-    async def _is_at_rest(self, once: Callable[[], Awaitable[bool]]) -> bool:
+    async def _is_at_rest(self, once: Callable[[], Awaitable[object]]) -> bool:
         if not await once():
             return False
         with contextlib.suppress(aiohttp.ClientError):  # it died while it was asked
@@ -134,13 +134,6 @@ class Stage:
 
     async def uid(self, slug: str) -> str:
         return str((await self.world.data_cluster(slug))["metadata"]["uid"])
-
-    async def is_current(self, slug: str) -> bool:
-        """Whether a DataCluster is ready for what its spec says now."""
-        cluster = await self.world.data_cluster(slug)
-        status = cluster.get("status", {})
-        ready = {each["type"]: each["status"] for each in status.get("conditions", ())}.get("Ready")
-        return (status.get("observedGeneration"), ready) == (cluster["metadata"]["generation"], "True")
 
     async def state(self, slug: str) -> Any:
         return await end_state(self.world, slug, await self.uid(slug))
@@ -298,7 +291,7 @@ async def test_every_crash_while_an_index_is_made_that_is_then_taken_off_the_spe
         await stage.quiet(SETTLED_SECONDS)
         stage.orders.write_text(die)
         await apply_search(stage, slug, *LISTED, "notes")
-        said = await stage.dead(or_once=partial(stage.is_current, slug))
+        said = await stage.dead(or_once=partial(stage.world.current, slug))
         await apply_search(stage, slug, *LISTED)
         await stage.run()
         await stage.world.ready(slug)

@@ -2,33 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from functools import partial
 
 import pytest
 
 from bulkhead.platform.database.pools import Bounds
 from bulkhead.platform.keys.last_used import LastUsed
+from tests.background import running
 from tests.integration.platform.joining.platform import World
 from tests.integration.platform.server import Database, one
 from tests.world import eventually
 
 LOCK_SECONDS = 0.2
 NEVER = 86_400.0
-
-
-@contextlib.asynccontextmanager
-async def running(last_used: LastUsed) -> AsyncIterator[None]:
-    task = asyncio.create_task(last_used.run())
-    await asyncio.sleep(0)
-    try:
-        yield
-    finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
 
 
 @pytest.fixture
@@ -53,7 +40,7 @@ async def test_all_keys_that_were_used_are_written_within_the_period_and_no_othe
 ) -> None:
     async with database.pool("worker") as worker:
         last_used = LastUsed(worker, seconds=0.1)
-        async with running(last_used):
+        async with running(last_used.run()):
             for key in keys[1:]:
                 last_used.at(key)
             await eventually(partial(all_written, world, keys[1:]))
@@ -65,7 +52,7 @@ async def test_what_was_not_written_yet_is_written_at_the_end(
 ) -> None:
     async with database.pool("worker") as worker:
         last_used = LastUsed(worker, seconds=NEVER)
-        async with running(last_used):
+        async with running(last_used.run()):
             for key in keys:
                 last_used.at(key)
             assert await written(world, keys) == 0

@@ -53,6 +53,18 @@ def slow(executor: ThreadPoolExecutor, *, waiting: int = 8) -> Slow[str]:
     return Slow(executor, Scrypt(at_once=1, waiting=waiting))
 
 
+def timed(times: list[float], *, n: int) -> Callable[[], str]:
+    """A derivation that notes when it began and when it ended."""
+
+    def derive() -> str:
+        times.append(time.monotonic())
+        scrypt(b"", salt=b"", n=n, r=8, p=1)
+        times.append(time.monotonic())
+        return "derived"
+
+    return derive
+
+
 async def queued(path: Slow[str], count: int) -> None:
     async with asyncio.timeout(SECONDS):
         while path.waiting < count:  # noqa: ASYNC110 - turns of the loop, not of a clock
@@ -167,16 +179,10 @@ async def test_after_a_derivation_that_came_to_nothing_the_core_rests_longer_tha
     # A slow derivation is followed by a long rest: nobody is to be busy for it.
     monkeypatch.setattr("bulkhead.platform.keys.slow.WAIT_SECONDS", 600.0)
     path, times = slow(executor), list[float]()
-
-    def derive() -> str:
-        times.append(time.monotonic())
-        scrypt(b"", salt=b"", n=2**14, r=8, p=1)
-        times.append(time.monotonic())
-        return "nothing"
-
+    derive = timed(times, n=2**14)
     async with asyncio.timeout(60):
         await asyncio.gather(
-            path.run("192.0.2.1", derive, is_vain=lambda derived: derived == "nothing"),
+            path.run("192.0.2.1", derive, is_vain=bool),
             path.run("192.0.2.2", derive),
             path.run("192.0.2.3", derive),
         )
@@ -190,13 +196,7 @@ async def test_the_rest_is_twice_as_long_after_each_in_a_row_that_came_to_nothin
 ) -> None:
     monkeypatch.setattr("bulkhead.platform.keys.slow.WAIT_SECONDS", 600.0)
     path, times = slow(executor), list[float]()
-
-    def derive() -> str:
-        times.append(time.monotonic())
-        scrypt(b"", salt=b"", n=2**12, r=8, p=1)
-        times.append(time.monotonic())
-        return "nothing"
-
+    derive = timed(times, n=2**12)
     async with asyncio.timeout(60):
         vain = (path.run(f"192.0.2.{number}", derive, is_vain=bool) for number in range(3))
         await asyncio.gather(*vain, path.run("192.0.2.9", derive))
