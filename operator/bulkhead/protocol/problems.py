@@ -487,7 +487,7 @@ class ProblemDocument(Answer, frozen=True, kw_only=True, omit_defaults=True):
     detail: str = ""
     """What is special about this one."""
     trace: str = ""
-    """The trace id under which the platform's logs have it."""
+    """The trace id under which the platform's logs have it; of a source that fails to authenticate, once a minute."""
     retry_after: int | None = None
     server_time: int | None = None
     stream: Stream | None = None

@@ -96,7 +96,9 @@ def test_a_traceback_is_searched_too(stream: io.StringIO) -> None:
     [
         "Authorization: Bearer hunter2hunter2",
         "headers: {'Authorization': 'Basic aHVudGVyMg=='}",
+        "it sent bearer hunter2hunter2 and left",
         f"the token was {JWT} all along",
+        f"token-{JWT}",
         "postgresql://admin:hunter2@db:5432/postgres",
         "ALTER ROLE acme PASSWORD 'hunter2'",
         "host=db password=hunter2 user=admin",

@@ -83,17 +83,23 @@ async def transaction(pool: Pool, scope: Scope) -> AsyncIterator[Connection]:
 
 
 async def look_up(pool: Pool, query: LiteralString, parameters: Sequence[object], row: AsyncRowFactory[T]) -> T | None:
-    """The one row that a look-up of the migrations answers; None: there is none. A single statement, which is without a
-    scope or sets one for itself.
+    """The one row that a look-up answers; None: there is none. See `look_up_all`."""
+    return next(iter(await look_up_all(pool, query, parameters, row)), None)
+
+
+async def look_up_all(
+    pool: Pool, query: LiteralString, parameters: Sequence[object], row: AsyncRowFactory[T]
+) -> list[T]:
+    """What a look-up of the migrations answers. A single statement, which is without a scope or sets one for itself.
 
     Raises:
         Unavailable: see there.
     """
 
-    async def ask(connection: Connection) -> T | None:
+    async def ask(connection: Connection) -> list[T]:
         async with connection.cursor(row_factory=row) as cursor:
             await cursor.execute(query, parameters)
-            return await cursor.fetchone()
+            return await cursor.fetchall()
 
     with _told():
         connection, found = await _living(pool, ask)

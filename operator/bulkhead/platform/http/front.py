@@ -91,6 +91,7 @@ class _Exchange:
     row: Route | None = None
     allowances: Sequence[Allowance] = ()
     problem: Problem | None = None
+    is_told: bool = True
 
 
 class Front:
@@ -197,6 +198,7 @@ class Front:
         """The problem, once it is counted and the audit has it: what leaves no trace could be tried without end."""
         if problem.code.status == 401:
             self._failures.failed(exchange.request.source)
+            exchange.is_told = self._failures.is_news(exchange.request.source)
         if problem.audit is None:
             return problem
         try:
@@ -281,8 +283,10 @@ class Front:
         code = exchange.problem.code.value if exchange.problem else ""
         if code:
             self._metrics.refused(route, code)
-        # One address that fails for ever fills no disk: what its limit refuses is counted, not logged.
-        note = log.info if (code and status != 429) or seconds > SLOW_SECONDS else log.debug
+        # One address that fails for ever fills no disk: what its limit refuses, and what it fails with after the first
+        # of a minute, is counted, not logged.
+        is_told = exchange.is_told and status != 429 if code else seconds > SLOW_SECONDS
+        note = log.info if is_told else log.debug
         note(
             "request",
             method=method,

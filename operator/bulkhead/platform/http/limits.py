@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from bulkhead.protocol.problems import Code, Problem
 
 LARGE_RETRY_SECONDS = 2
+LATELY_SECONDS = 60.0
 
 
 # -- failures ----------------------------------------------------------------------------------------------------------
@@ -33,7 +34,7 @@ class Failures:
         self._burst = burst
         self._per_second = per_second
         self._sources = sources
-        self._tries: OrderedDict[str, tuple[float, float]] = OrderedDict()
+        self._failing: OrderedDict[str, _Failing] = OrderedDict()
 
     def check(self, source: str) -> None:
         """Before something dear is done for a credential that may be bad. Problem where its source has no try left."""
@@ -43,20 +44,45 @@ class Failures:
             raise Problem(Code.RATE_LIMITED, "too many failed authentications from this address", retry_after=seconds)
 
     def has_failed(self, source: str) -> bool:
-        """Whether one of its tries is not back yet."""
-        return self._left(network_of(source)) < self._burst
+        """Whether it has within the last minute, or one of its tries is not back yet."""
+        network = network_of(source)
+        found = self._failing.get(network)
+        return found is not None and (self._is_lately(found.at) or self._left(network) < self._burst)
 
     def failed(self, source: str, *, tries: float = 1.0) -> None:
         """Take a try, or more for what was dear. Beyond what there are is paid by waiting."""
         network = network_of(source)
-        self._tries[network] = (max(self._left(network) - tries, -self._burst), self._clock())
-        self._tries.move_to_end(network)
-        if len(self._tries) > self._sources:
-            self._tries.popitem(last=False)
+        found = self._failing.setdefault(network, _Failing(self._burst, self._clock()))
+        found.left, found.at = max(self._left(network) - tries, -self._burst), self._clock()
+        self._failing.move_to_end(network)
+        if len(self._failing) > self._sources:
+            self._failing.popitem(last=False)
+
+    def is_news(self, source: str) -> bool:
+        """Whether a failure of it, already counted, is told: one a minute is, so that who goes on fills no log."""
+        found = self._failing.get(network_of(source))
+        if found is None or (found.told is not None and self._is_lately(found.told)):
+            return False
+        found.told = self._clock()
+        return True
 
     def _left(self, network: str) -> float:
-        left, at = self._tries.get(network, (self._burst, 0.0))
-        return min(self._burst, left + (self._clock() - at) * self._per_second)
+        found = self._failing.get(network)
+        if found is None:
+            return self._burst
+        return min(self._burst, found.left + (self._clock() - found.at) * self._per_second)
+
+    def _is_lately(self, moment: float) -> bool:
+        return self._clock() - moment < LATELY_SECONDS
+
+
+@dataclass(slots=True)
+class _Failing:
+    """left: tries that a source had at `at`, when it failed last; told: when that was told last"""
+
+    left: float
+    at: float
+    told: float | None = None
 
 
 def network_of(source: str) -> str:

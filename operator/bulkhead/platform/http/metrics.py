@@ -29,6 +29,7 @@ class HttpMetrics:
         )
         # Finding a child by its labels costs more than the observation.
         self._histogram = functools.cache(self._seconds.labels)
+        self._problem = functools.cache(self._problems.labels)
 
     def began(self) -> None:
         """A request's head is here."""
@@ -41,4 +42,4 @@ class HttpMetrics:
 
     def refused(self, route: str, code: str) -> None:
         """A Problem was told."""
-        self._problems.labels(route, code).inc()
+        self._problem(route, code).inc()

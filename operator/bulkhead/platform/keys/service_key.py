@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -9,11 +10,14 @@ from uuid import UUID
 
 from psycopg.rows import class_row
 
+from bulkhead.platform.database.many import as_json
 from bulkhead.platform.database.pools import Pool
-from bulkhead.platform.database.scope import Scope, look_up, transaction
+from bulkhead.platform.database.scope import Scope, look_up, look_up_all, transaction
 from bulkhead.platform.http.incoming import Incoming
+from bulkhead.platform.http.limits import Failures
 from bulkhead.platform.http.route import Joined, ServiceKey, UserOrPlane
 from bulkhead.platform.keys import fast, sql, standing
+from bulkhead.platform.keys.gathering import Familiar, Gathering
 from bulkhead.platform.keys.last_used import LastUsed
 from bulkhead.platform.keys.scrypt import Hashed, Parameters
 from bulkhead.platform.keys.standing import Standing
@@ -22,6 +26,7 @@ from bulkhead.protocol import credentials
 from bulkhead.protocol.errors import Malformed
 from bulkhead.protocol.problems import Code, Problem
 
+FAMILIAR_KEY_BYTES = 32
 OVERLAP_SECONDS = 600
 """How long a key goes on to work after its successor was used first: calls that are on their way are served."""
 
@@ -113,17 +118,22 @@ class FoundKey:
 
 
 class ServiceKeys:
-    """The authenticator of rows that a service key may call."""
+    """The authenticator of rows that a service key may call. random: gives that many unpredictable bytes"""
 
-    def __init__(self, pool: Pool, verifier: Verifier, used: LastUsed) -> None:
+    def __init__(
+        self, pool: Pool, verifier: Verifier, used: LastUsed, failures: Failures, *, random: Callable[[int], bytes]
+    ) -> None:
         self._pool = pool
         self._verifier = verifier
         self._used = used
+        self._failures = failures
+        self._familiar = Familiar(random(FAMILIAR_KEY_BYTES))
+        self._gathering = Gathering(self._find_all)
 
     async def __call__(self, caller: ServiceKey | UserOrPlane, request: Incoming) -> Joined:
         """Whose key the request shows. Raises Problem, with what to do."""
         shown = _shown(request.bearer)
-        found = await look_up(self._pool, sql.SERVICE_KEY, (shown.id,), class_row(FoundKey))
+        found = await self._find(shown, request.source)
         right = await self._verifier.is_right(
             found.resting if found else None, shown.digest, request.source, partial(self._remember, found)
         )
@@ -136,7 +146,17 @@ class ServiceKeys:
         if found.last_used_at is None:
             await self._used_first(found)
         self._used.at(found.id)
+        self._familiar.add(shown.id, shown.digest)
         return found.joined()
+
+    async def _find(self, shown: credentials.ServiceKey, source: str) -> FoundKey | None:
+        if self._failures.has_failed(source) and not self._familiar.has(shown.id, shown.digest):
+            return await self._gathering.find(shown.id)
+        return await look_up(self._pool, sql.SERVICE_KEY, (shown.id,), class_row(FoundKey))
+
+    async def _find_all(self, ids: Collection[str]) -> Mapping[str, FoundKey]:
+        found = await look_up_all(self._pool, sql.SERVICE_KEYS, (as_json(ids),), class_row(FoundKey))
+        return {each.id: each for each in found}
 
     async def _used_first(self, found: FoundKey) -> None:
         async with transaction(self._pool, found.scope) as tx:

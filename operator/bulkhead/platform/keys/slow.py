@@ -9,6 +9,7 @@ round, so that one that floods delays itself alone. Sources that have failed lat
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 from collections import OrderedDict, deque
 from collections.abc import Callable
@@ -54,6 +55,7 @@ class Slow(Generic[T]):
         self._bounds = bounds
         self._running = 0
         self._vain = 0
+        self._resting: list[float] = []
         self._waiting: _Queue = OrderedDict()
         self._suspects: _Queue = OrderedDict()
         self._flights: dict[tuple[str, bytes], asyncio.Task[T]] = {}
@@ -103,7 +105,17 @@ class Slow(Generic[T]):
             rest = self._rests(vain=is_vain(derived)) * (loop.time() - begun)
             return derived
         finally:
-            loop.call_later(rest, self._next)
+            self._rest(loop.time() + rest)
+
+    def _rest(self, until: float) -> None:
+        """Hand the turn on then."""
+        self._resting.append(until)
+
+        def rested() -> None:
+            self._resting.remove(until)
+            self._next()
+
+        asyncio.get_running_loop().call_at(until, rested)
 
     def _rests(self, *, vain: bool) -> float:
         """How many times the length of a derivation is waited after it."""
@@ -115,6 +127,7 @@ class Slow(Generic[T]):
         if self._running < self._bounds.at_once:
             self._running += 1
             return
+        self._refuse_in_vain()
         places = queue.setdefault(source, deque())
         most_of_one = max(1, int(self._bounds.waiting * MOST_OF_ONE))
         most = self._bounds.waiting if queue is self._waiting else most_of_one
@@ -132,6 +145,14 @@ class Slow(Generic[T]):
         except asyncio.CancelledError:
             self._give_up(queue, source, place)
             raise
+
+    def _refuse_in_vain(self) -> None:
+        """Raise Problem busy where all rest for longer than anybody may wait."""
+        if len(self._resting) < self._bounds.at_once:
+            return
+        seconds = min(self._resting) - asyncio.get_running_loop().time()
+        if seconds > WAIT_SECONDS:
+            raise Problem(Code.BUSY, retry_after=math.ceil(seconds))
 
     def _give_up(self, queue: _Queue, source: str, place: asyncio.Future[None]) -> None:
         if place.done() and not place.cancelled():

@@ -6,6 +6,10 @@ from typing import Final
 
 SERVICE_KEY: Final = "SELECT * FROM service_key(%s)"
 
+SERVICE_KEYS: Final = """
+    SELECT found.* FROM jsonb_array_elements_text(%s::jsonb) AS wanted, service_key(wanted) AS found
+"""
+
 REMEMBER: Final = """
     UPDATE service_keys
     SET fast_value = %(fast_value)s, fast_pepper = %(fast_pepper)s, fast_until = %(fast_until)s

@@ -9,6 +9,7 @@ import socket
 import psycopg
 import psycopg_pool
 import pytest
+from structlog.testing import capture_logs
 
 from bulkhead.platform.http.front import Front
 from bulkhead.platform.http.limits import Allowance
@@ -79,6 +80,15 @@ async def test_a_fault_of_ours_tells_its_trace_and_nothing_else(capsys: pytest.C
     assert "hunter2" not in logged + str(reply.body)
     assert "RuntimeError" in logged
     assert reply.json["trace"] in logged
+
+
+async def test_who_goes_on_failing_is_in_the_log_once() -> None:
+    with capture_logs() as logged:
+        async with World().served() as served:
+            for _ in range(3):
+                assert (await served.say(post(NOTES, NOTE, bearer("wrong")))).status == 401
+    lines = [each for each in logged if each["event"] == "request"]
+    assert [each["log_level"] for each in lines] == ["info", "debug", "debug"]
 
 
 async def test_a_handler_that_takes_too_long_is_ended() -> None:

@@ -7,7 +7,10 @@ import os
 from datetime import timedelta
 from uuid import UUID
 
+import pytest
+
 from bulkhead.platform.database.pools import Bounds
+from bulkhead.platform.keys import gathering
 from bulkhead.protocol import credentials
 from tests.integration.platform.clusters.gen import beat
 from tests.integration.platform.joining.platform import Joiner, World, ask, replica, works
@@ -95,6 +98,23 @@ async def test_who_fails_without_end_does_not_lock_out_a_good_key_behind_the_sam
         for _ in range(80):
             await ask(service, "GET", "/v1/registration-tokens", bearer=wrong)
         assert (await works(service, plane)).status == 200
+
+
+async def test_who_may_be_guessing_waits_for_the_others_who_may_and_whoever_was_right_before_does_not(
+    database: Database, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known, stranger = [await world.joined_plane(world.organisation) for _ in range(2)]
+    wrong = credentials.ServiceKey(known.key_id, secret()).reveal()
+    async with database.pool("api") as api, database.pool("worker") as worker, replica(api, worker) as service:
+        assert (await works(service, known)).status == 200
+        assert (await ask(service, "GET", "/v1/registration-tokens", bearer=wrong)).code == "key_unknown"
+        monkeypatch.setattr(gathering, "MOMENT_SECONDS", 600.0)
+        guess = asyncio.create_task(ask(service, "GET", "/v1/registration-tokens", bearer=wrong))
+        assert (await works(service, known)).status == 200
+        assert not guess.done()
+        monkeypatch.setattr(gathering, "MOST_TOGETHER", 1)
+        assert (await works(service, stranger)).status == 200
+        assert (await guess).code == "key_unknown"
 
 
 async def test_another_pepper_refuses_no_good_key_and_makes_its_own_fast_value(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bulkhead.platform.http.limits import Allowance, Failures, Large, network_of, quota_headers, spend
+from bulkhead.platform.http.limits import LATELY_SECONDS, Allowance, Failures, Large, network_of, quota_headers, spend
 from bulkhead.protocol.problems import Code, Problem
 
 SOURCE = "203.0.113.9"
@@ -50,14 +50,39 @@ def test_one_source_does_not_count_for_another() -> None:
     all_of.check("203.0.113.10")
 
 
-def test_who_has_failed_is_known_until_the_try_is_back() -> None:
+def test_who_has_failed_is_known_for_a_minute() -> None:
     clock = Clock()
     all_of = failures(clock)
     assert not all_of.has_failed(SOURCE)
     all_of.failed(SOURCE)
+    clock.now += LATELY_SECONDS - 1.0
     assert all_of.has_failed(SOURCE)
-    clock.now += 2.0
+    clock.now += 1.0
     assert not all_of.has_failed(SOURCE)
+
+
+def test_who_has_failed_is_known_until_all_tries_are_back() -> None:
+    clock = Clock()
+    all_of = Failures(clock=clock, burst=3.0, per_second=0.01)
+    all_of.failed(SOURCE)
+    clock.now += LATELY_SECONDS
+    assert all_of.has_failed(SOURCE)
+    clock.now += 100.0 - LATELY_SECONDS
+    assert not all_of.has_failed(SOURCE)
+
+
+def test_one_failure_a_minute_of_a_source_is_told() -> None:
+    clock = Clock()
+    all_of = failures(clock)
+    assert not all_of.is_news(SOURCE)
+    told = []
+    for _ in range(2 * int(LATELY_SECONDS) + 1):
+        all_of.failed(SOURCE)
+        told.append(all_of.is_news(SOURCE))
+        clock.now += 1.0
+    assert told.count(True) == 3
+    all_of.failed("203.0.113.10")
+    assert all_of.is_news("203.0.113.10")
 
 
 def test_asking_takes_nothing() -> None:
@@ -90,7 +115,7 @@ def test_what_is_remembered_is_bounded() -> None:
     all_of = failures(Clock(), sources=10)
     for number in range(100):
         all_of.failed(f"203.0.113.{number}")
-    assert len(all_of._tries) == 10
+    assert len(all_of._failing) == 10
 
 
 def test_all_addresses_of_one_customer_with_IPv6_are_one_source() -> None:  # noqa: N802 - the name of a protocol

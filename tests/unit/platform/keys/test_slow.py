@@ -13,7 +13,7 @@ from itertools import pairwise
 
 import pytest
 
-from bulkhead.platform.keys.slow import NICENESS, RESTS, Slow, threads
+from bulkhead.platform.keys.slow import NICENESS, RESTS, WAIT_SECONDS, Slow, threads
 from bulkhead.platform.settings import Scrypt
 from bulkhead.protocol.problems import Code, Problem
 
@@ -171,6 +171,20 @@ async def test_who_would_wait_longer_than_a_request_may_is_told_to_come_again(
     assert path.waiting == 0
     derivations.gate.set()
     assert await first == "first"
+
+
+async def test_where_all_rest_for_longer_than_a_request_may_wait_nobody_waits_in_vain(
+    executor: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bulkhead.platform.keys.slow.RESTS", 1e9)
+    path = slow(executor)
+    assert await path.run("192.0.2.1", lambda: "guess", is_vain=bool) == "guess"
+    async with asyncio.timeout(WAIT_SECONDS / 2):
+        with pytest.raises(Problem) as refused:
+            await path.run("192.0.2.2", lambda: "later")
+    assert refused.value.code is Code.BUSY
+    assert refused.value.extension["retry_after"] > WAIT_SECONDS
+    assert path.waiting == 0
 
 
 async def test_after_a_derivation_that_came_to_nothing_the_core_rests_longer_than_it_worked(
