@@ -19,7 +19,7 @@ from minio.error import S3Error
 from bulkhead.api.ownership import Stamp
 from bulkhead.api.sensitive import Sensitive
 from bulkhead.engines.minio import policy
-from bulkhead.engines.minio.envelope import Envelope
+from bulkhead.engines.minio.envelope import sealed
 from bulkhead.engines.minio.errors import Tolerated, code_of
 from bulkhead.engines.minio.state import Policy, Upload, User
 
@@ -130,7 +130,7 @@ class Api:
         self._pool = urllib3.PoolManager(maxsize=POOL_SIZE, timeout=timeout, retries=False, ssl_context=tls)
         self._authority, self._region, self._secure = authority, region, tls is not None
         self._objects = self._client(access_key.reveal(), secret_key.reveal())
-        self._envelope = Envelope(secret_key, randomness)
+        self._secret_key, self._randomness = secret_key, randomness
         self._admin = _Admin(
             endpoint=authority,
             credentials=StaticProvider(access_key.reveal(), secret_key.reveal()),
@@ -256,9 +256,8 @@ class Api:
         self._admin.policy_add(name, policy=json.loads(document))
 
     def create_user(self, access_key: str, secret_key: Sensitive) -> None:
-        """Encrypts the body, which takes 64 MiB for a moment now and then; for one thread at a time."""
         body = msgspec.json.encode({"status": "enabled", "secretKey": secret_key.reveal()})
-        self._admin.add_user(access_key, self._envelope.seal(body))
+        self._admin.add_user(access_key, sealed(body, self._secret_key, self._randomness))
 
     def enable_user(self, access_key: str) -> None:
         self._admin.user_enable(access_key)

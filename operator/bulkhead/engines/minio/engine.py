@@ -34,12 +34,12 @@ from bulkhead.engines.minio.binding import binding
 from bulkhead.engines.minio.decide import decide, decide_removal
 from bulkhead.engines.minio.lane import Lane
 from bulkhead.engines.minio.state import Bucket, Seen, ServerSeen, User
-from bulkhead.engines.minio.steps import CreateUser, MinioStep
+from bulkhead.engines.minio.steps import MinioStep
 from bulkhead.engines.minio.survey import digest_wanted, digests_seen
 
 THREADS = 2
 SEALED_THREADS = 1
-"""For calls with encrypted bodies: each takes 64 MiB (Argon2id) while it lasts."""
+"""For calls whose answers come encrypted: each takes 64 MiB (Argon2id) while it lasts."""
 
 SECRET_BYTES = 30
 """Makes 40 characters of URL-safe Base64, as many as MinIO makes itself."""
@@ -144,8 +144,7 @@ class MinioEngine:
 
     async def act(self, step: MinioStep) -> None:
         doing = f"trying to {step}"
-        lane = self._sealed if isinstance(step, CreateUser) else self._plain
-        await lane.call(doing, perform, self._api(doing), step)
+        await self._plain.call(doing, perform, self._api(doing), step)
 
     def binding(self, request: Request) -> Mapping[str, str]:
         return binding(self._endpoint, request.names.bucket, request.published, self._ca_pem)
