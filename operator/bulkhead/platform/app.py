@@ -152,7 +152,7 @@ def parts_of(base: Base) -> Parts:
     """All subjects. Asks nobody anything: the documents are generated from it, too."""
     used, tokens_used = LastUsed(base.worker), LastUsed(base.worker, users_sql.LAST_USED)
     verifier = _verifier(base)
-    keys = ServiceKeys(base.api, verifier, used, base.failures, random=os.urandom)
+    keys = ServiceKeys(base.api, verifier, used, random=os.urandom)
     users = Users(
         base.api,
         tokens=ApiTokens(base.api, verifier, tokens_used),

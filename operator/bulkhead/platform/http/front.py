@@ -84,14 +84,14 @@ Audit = Callable[[object, str], Awaitable[None]]
 
 @dataclass(slots=True)
 class _Exchange:
-    """One request on its way through."""
+    """One request on its way through. failures: to authenticate, that its line in the log stands for"""
 
     request: Incoming
     started: float
     row: Route | None = None
     allowances: Sequence[Allowance] = ()
     problem: Problem | None = None
-    is_told: bool = True
+    failures: int | None = None
 
 
 class Front:
@@ -198,7 +198,7 @@ class Front:
         """The problem, once it is counted and the audit has it: what leaves no trace could be tried without end."""
         if problem.code.status == 401:
             self._failures.failed(exchange.request.source)
-            exchange.is_told = self._failures.is_news(exchange.request.source)
+            exchange.failures = self._failures.untold(exchange.request.source, problem.code)
         if problem.audit is None:
             return problem
         try:
@@ -283,10 +283,7 @@ class Front:
         code = exchange.problem.code.value if exchange.problem else ""
         if code:
             self._metrics.refused(route, code)
-        # One address that fails for ever fills no disk: what its limit refuses, and what it fails with after the first
-        # of a minute, is counted, not logged.
-        is_told = exchange.is_told and status != 429 if code else seconds > SLOW_SECONDS
-        note = log.info if is_told else log.debug
+        note = log.info if _is_told(exchange, status, seconds) else log.debug
         note(
             "request",
             method=method,
@@ -295,7 +292,18 @@ class Front:
             code=code,
             seconds=round(seconds, 4),
             source=exchange.request.source,
+            **({"failures": exchange.failures} if exchange.failures else {}),
         )
+
+
+def _is_told(exchange: _Exchange, status: int, seconds: float) -> bool:
+    """Whether a request is in the log. One address that fails for ever fills no disk: what its limit refuses is counted
+    by the metrics alone, and what it fails to authenticate is told once a minute, with how often that was."""
+    if seconds > SLOW_SECONDS:
+        return True
+    if status == 401:
+        return exchange.failures is not None
+    return exchange.problem is not None and status != 429
 
 
 def _is_large(row: Route, request: Incoming) -> bool:

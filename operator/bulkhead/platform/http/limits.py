@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from bulkhead.protocol.problems import Code, Problem
 
 LARGE_RETRY_SECONDS = 2
-LATELY_SECONDS = 60.0
+TOLD_SECONDS = 60.0
 
 
 # -- failures ----------------------------------------------------------------------------------------------------------
@@ -44,10 +44,8 @@ class Failures:
             raise Problem(Code.RATE_LIMITED, "too many failed authentications from this address", retry_after=seconds)
 
     def has_failed(self, source: str) -> bool:
-        """Whether it has within the last minute, or one of its tries is not back yet."""
-        network = network_of(source)
-        found = self._failing.get(network)
-        return found is not None and (self._is_lately(found.at) or self._left(network) < self._burst)
+        """Whether one of its tries is not back yet."""
+        return self._left(network_of(source)) < self._burst
 
     def failed(self, source: str, *, tries: float = 1.0) -> None:
         """Take a try, or more for what was dear. Beyond what there are is paid by waiting."""
@@ -58,13 +56,18 @@ class Failures:
         if len(self._failing) > self._sources:
             self._failing.popitem(last=False)
 
-    def is_news(self, source: str) -> bool:
-        """Whether a failure of it, already counted, is told: one a minute is, so that who goes on fills no log."""
+    def untold(self, source: str, code: Code) -> int | None:
+        """How many failures of it with this code, all counted already, the line in the log stands for that is due now:
+        one a minute is, so that who goes on fills no log. None: none is due."""
         found = self._failing.get(network_of(source))
-        if found is None or (found.told is not None and self._is_lately(found.told)):
-            return False
-        found.told = self._clock()
-        return True
+        if found is None:
+            return None
+        at, untold = found.told.get(code, (-math.inf, 0))
+        if self._clock() - at < TOLD_SECONDS:
+            found.told[code] = (at, untold + 1)
+            return None
+        found.told[code] = (self._clock(), 0)
+        return untold + 1
 
     def _left(self, network: str) -> float:
         found = self._failing.get(network)
@@ -72,17 +75,15 @@ class Failures:
             return self._burst
         return min(self._burst, found.left + (self._clock() - found.at) * self._per_second)
 
-    def _is_lately(self, moment: float) -> bool:
-        return self._clock() - moment < LATELY_SECONDS
-
 
 @dataclass(slots=True)
 class _Failing:
-    """left: tries that a source had at `at`, when it failed last; told: when that was told last"""
+    """left: tries that a source had at `at`, when it failed last; told: by code, when a line was last due for it, and
+    how many failures since then there was none for"""
 
     left: float
     at: float
-    told: float | None = None
+    told: dict[Code, tuple[float, int]] = field(default_factory=dict)
 
 
 def network_of(source: str) -> str:

@@ -1,7 +1,8 @@
-"""Look-ups for whoever may be guessing: a moment later than everybody's, and all of that moment in one statement.
+"""Look-ups for whoever may be guessing: a moment later than others', and all of that moment in one statement.
 
 A guess takes as much of the service and of its database as a good heartbeat does. Looked up alone, a hundred guesses a
-second make everybody wait twice as long. Who has failed lately may be guessing, unless it shows what was right before.
+second make everybody wait twice as long. Whoever shows what was not right here lately may be guessing; a good key is
+looked up so once in the life of a replica.
 """
 
 from __future__ import annotations
@@ -56,8 +57,10 @@ class Gathering(Generic[T]):
 
     async def find(self, id_: str) -> T | None:
         """What there is of `id_`; None: nothing. Raises what the statement raises, to all whom it was for."""
-        if self._together is None:
+        if self._together is None or self._together.done():
             self._together = asyncio.create_task(self._look_up())
+            # Where all have left, nobody else asks for what it raised, and asyncio would log that.
+            self._together.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
         together = self._together
         self._asked.add(id_)
         if len(self._asked) >= MOST_TOGETHER:

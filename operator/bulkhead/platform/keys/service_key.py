@@ -14,7 +14,6 @@ from bulkhead.platform.database.many import as_json
 from bulkhead.platform.database.pools import Pool
 from bulkhead.platform.database.scope import Scope, look_up, look_up_all, transaction
 from bulkhead.platform.http.incoming import Incoming
-from bulkhead.platform.http.limits import Failures
 from bulkhead.platform.http.route import Joined, ServiceKey, UserOrPlane
 from bulkhead.platform.keys import fast, sql, standing
 from bulkhead.platform.keys.gathering import Familiar, Gathering
@@ -120,20 +119,17 @@ class FoundKey:
 class ServiceKeys:
     """The authenticator of rows that a service key may call. random: gives that many unpredictable bytes"""
 
-    def __init__(
-        self, pool: Pool, verifier: Verifier, used: LastUsed, failures: Failures, *, random: Callable[[int], bytes]
-    ) -> None:
+    def __init__(self, pool: Pool, verifier: Verifier, used: LastUsed, *, random: Callable[[int], bytes]) -> None:
         self._pool = pool
         self._verifier = verifier
         self._used = used
-        self._failures = failures
         self._familiar = Familiar(random(FAMILIAR_KEY_BYTES))
         self._gathering = Gathering(self._find_all)
 
     async def __call__(self, caller: ServiceKey | UserOrPlane, request: Incoming) -> Joined:
         """Whose key the request shows. Raises Problem, with what to do."""
         shown = _shown(request.bearer)
-        found = await self._find(shown, request.source)
+        found = await self._find(shown)
         right = await self._verifier.is_right(
             found.resting if found else None, shown.digest, request.source, partial(self._remember, found)
         )
@@ -149,10 +145,10 @@ class ServiceKeys:
         self._familiar.add(shown.id, shown.digest)
         return found.joined()
 
-    async def _find(self, shown: credentials.ServiceKey, source: str) -> FoundKey | None:
-        if self._failures.has_failed(source) and not self._familiar.has(shown.id, shown.digest):
-            return await self._gathering.find(shown.id)
-        return await look_up(self._pool, sql.SERVICE_KEY, (shown.id,), class_row(FoundKey))
+    async def _find(self, shown: credentials.ServiceKey) -> FoundKey | None:
+        if self._familiar.has(shown.id, shown.digest):
+            return await look_up(self._pool, sql.SERVICE_KEY, (shown.id,), class_row(FoundKey))
+        return await self._gathering.find(shown.id)
 
     async def _find_all(self, ids: Collection[str]) -> Mapping[str, FoundKey]:
         found = await look_up_all(self._pool, sql.SERVICE_KEYS, (as_json(ids),), class_row(FoundKey))

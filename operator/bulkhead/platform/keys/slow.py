@@ -9,7 +9,6 @@ round, so that one that floods delays itself alone. Sources that have failed lat
 from __future__ import annotations
 
 import asyncio
-import math
 import os
 from collections import OrderedDict, deque
 from collections.abc import Callable
@@ -81,9 +80,14 @@ class Slow(Generic[T]):
         if task is None:
             task = asyncio.create_task(self.run(source, derive, suspect=suspect, is_vain=is_vain))
             self._flights[flight] = task
-            task.add_done_callback(lambda _: self._flights.pop(flight, None))
+            task.add_done_callback(lambda ended: self._landed(flight, ended))
         # Shielded: one who leaves does not take the answer from the others.
         return await asyncio.shield(task)
+
+    def _landed(self, flight: tuple[str, bytes], ended: asyncio.Task[T]) -> None:
+        self._flights.pop(flight, None)
+        # Where all have left, nobody else asks for what it raised, and asyncio would log that.
+        _ = ended.cancelled() or ended.exception()
 
     async def run(
         self,
@@ -152,7 +156,8 @@ class Slow(Generic[T]):
             return
         seconds = min(self._resting) - asyncio.get_running_loop().time()
         if seconds > WAIT_SECONDS:
-            raise Problem(Code.BUSY, retry_after=math.ceil(seconds))
+            # By when there is a place to wait in: who came after the turn was given on would never be next.
+            raise Problem(Code.BUSY, retry_after=int(seconds - WAIT_SECONDS) + 1)
 
     def _give_up(self, queue: _Queue, source: str, place: asyncio.Future[None]) -> None:
         if place.done() and not place.cancelled():

@@ -88,7 +88,11 @@ async def test_who_goes_on_failing_is_in_the_log_once() -> None:
             for _ in range(3):
                 assert (await served.say(post(NOTES, NOTE, bearer("wrong")))).status == 401
     lines = [each for each in logged if each["event"] == "request"]
-    assert [each["log_level"] for each in lines] == ["info", "debug", "debug"]
+    assert [(each["log_level"], each.get("failures")) for each in lines] == [
+        ("info", 1),
+        ("debug", None),
+        ("debug", None),
+    ]
 
 
 async def test_a_handler_that_takes_too_long_is_ended() -> None:

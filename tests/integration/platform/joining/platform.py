@@ -141,7 +141,7 @@ async def replica(
         slow: Slow[Outcome] = Slow(executor, Scrypt(at_once=2, waiting=waiting))
         verifier = Verifier(peppers, slow, failures, random=random.random, salt=os.urandom)
         used = LastUsed(worker)
-        keys = ServiceKeys(api, verifier, used, failures, random=os.urandom)
+        keys = ServiceKeys(api, verifier, used, random=os.urandom)
         people = People(keys)
         front = Front(
             Table(

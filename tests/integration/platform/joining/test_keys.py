@@ -107,7 +107,6 @@ async def test_who_may_be_guessing_waits_for_the_others_who_may_and_whoever_was_
     wrong = credentials.ServiceKey(known.key_id, secret()).reveal()
     async with database.pool("api") as api, database.pool("worker") as worker, replica(api, worker) as service:
         assert (await works(service, known)).status == 200
-        assert (await ask(service, "GET", "/v1/registration-tokens", bearer=wrong)).code == "key_unknown"
         monkeypatch.setattr(gathering, "MOMENT_SECONDS", 600.0)
         guess = asyncio.create_task(ask(service, "GET", "/v1/registration-tokens", bearer=wrong))
         assert (await works(service, known)).status == 200

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bulkhead.platform.http.limits import LATELY_SECONDS, Allowance, Failures, Large, network_of, quota_headers, spend
+from bulkhead.platform.http.limits import TOLD_SECONDS, Allowance, Failures, Large, network_of, quota_headers, spend
 from bulkhead.protocol.problems import Code, Problem
 
 SOURCE = "203.0.113.9"
@@ -50,39 +50,34 @@ def test_one_source_does_not_count_for_another() -> None:
     all_of.check("203.0.113.10")
 
 
-def test_who_has_failed_is_known_for_a_minute() -> None:
+def test_who_has_failed_is_known_until_the_try_is_back() -> None:
     clock = Clock()
     all_of = failures(clock)
     assert not all_of.has_failed(SOURCE)
     all_of.failed(SOURCE)
-    clock.now += LATELY_SECONDS - 1.0
     assert all_of.has_failed(SOURCE)
-    clock.now += 1.0
+    clock.now += 2.0
     assert not all_of.has_failed(SOURCE)
 
 
-def test_who_has_failed_is_known_until_all_tries_are_back() -> None:
-    clock = Clock()
-    all_of = Failures(clock=clock, burst=3.0, per_second=0.01)
-    all_of.failed(SOURCE)
-    clock.now += LATELY_SECONDS
-    assert all_of.has_failed(SOURCE)
-    clock.now += 100.0 - LATELY_SECONDS
-    assert not all_of.has_failed(SOURCE)
-
-
-def test_one_failure_a_minute_of_a_source_is_told() -> None:
+def test_a_line_a_minute_tells_how_often_a_source_has_failed_since_the_last_one() -> None:
     clock = Clock()
     all_of = failures(clock)
-    assert not all_of.is_news(SOURCE)
     told = []
-    for _ in range(2 * int(LATELY_SECONDS) + 1):
+    for _ in range(2 * int(TOLD_SECONDS) + 1):
         all_of.failed(SOURCE)
-        told.append(all_of.is_news(SOURCE))
+        told.append(all_of.untold(SOURCE, Code.KEY_UNKNOWN))
         clock.now += 1.0
-    assert told.count(True) == 3
-    all_of.failed("203.0.113.10")
-    assert all_of.is_news("203.0.113.10")
+    assert [each for each in told if each is not None] == [1, TOLD_SECONDS, TOLD_SECONDS]
+
+
+def test_neither_another_code_nor_another_source_takes_the_line_of_a_failure() -> None:
+    all_of = failures(Clock())
+    for source in (SOURCE, "203.0.113.10"):
+        all_of.failed(source)
+        for code in (Code.UNAUTHENTICATED, Code.KEY_UNKNOWN):
+            assert all_of.untold(source, code) == 1
+            assert all_of.untold(source, code) is None
 
 
 def test_asking_takes_nothing() -> None:

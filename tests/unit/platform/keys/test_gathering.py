@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Collection, Mapping
 
 import pytest
@@ -69,6 +70,36 @@ async def test_a_statement_that_fails_fails_for_all_whom_it_was_for_and_for_nobo
     answers = await asyncio.gather(*(together.find(id_) for id_ in IDS[:2]), return_exceptions=True)
     assert [type(answer) for answer in answers] == [ConnectionError, ConnectionError]
     table.broken = False
+    assert await together.find(IDS[0]) == f"row {IDS[0]}"
+
+
+async def test_where_all_have_left_nothing_is_said_of_how_it_ended() -> None:
+    table = Table()
+    table.broken = True
+    together: Gathering[str] = Gathering(table)
+    said: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: said.append(context))
+    leaver = asyncio.create_task(together.find(IDS[0]))
+    await asyncio.sleep(0)
+    leaver.cancel()
+    await asyncio.wait([leaver])
+    async with asyncio.timeout(60):
+        while not table.asked:  # noqa: ASYNC110 - turns of the loop, not of a clock
+            await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    gc.collect()
+    asyncio.get_running_loop().set_exception_handler(None)
+    assert said == []
+
+
+async def test_a_statement_that_was_cancelled_is_followed_by_another() -> None:
+    together: Gathering[str] = Gathering(Table(IDS[0]))
+    asked = asyncio.create_task(together.find(IDS[0]))
+    await asyncio.sleep(0)
+    assert together._together
+    together._together.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asked
     assert await together.find(IDS[0]) == f"row {IDS[0]}"
 
 

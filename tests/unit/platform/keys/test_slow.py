@@ -176,14 +176,19 @@ async def test_who_would_wait_longer_than_a_request_may_is_told_to_come_again(
 async def test_where_all_rest_for_longer_than_a_request_may_wait_nobody_waits_in_vain(
     executor: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bulkhead.platform.keys.slow.RESTS", 1e9)
     path = slow(executor)
+    loop = asyncio.get_running_loop()
+    begun = loop.time()
+    monkeypatch.setattr("bulkhead.platform.keys.slow.RESTS", 1e9)
     assert await path.run("192.0.2.1", lambda: "guess", is_vain=bool) == "guess"
     async with asyncio.timeout(WAIT_SECONDS / 2):
         with pytest.raises(Problem) as refused:
             await path.run("192.0.2.2", lambda: "later")
     assert refused.value.code is Code.BUSY
-    assert refused.value.extension["retry_after"] > WAIT_SECONDS
+    # Told to come when there is a place to wait in, not when the turn was given to somebody else.
+    (ends,) = path._resting
+    back = refused.value.extension["retry_after"]
+    assert begun + back < ends < loop.time() + back + WAIT_SECONDS
     assert path.waiting == 0
 
 
