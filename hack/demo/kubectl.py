@@ -27,7 +27,11 @@ class Kubectl:
         """Objects as the API has them."""
         return json.loads(self("get", *arguments, "--output=json"))
 
-    def secret(self, name: str, namespace: str) -> dict[str, str]:
-        """Values of a Secret."""
-        found = self.get("secret", name, f"--namespace={namespace}")
-        return {key: base64.b64decode(value).decode() for key, value in found["data"].items()}
+    def secrets(self, namespace: str) -> dict[str, dict[str, str]]:
+        """Values of all Secrets of a namespace, by their names."""
+        return {
+            each["metadata"]["name"]: {
+                key: base64.b64decode(value).decode() for key, value in each.get("data", {}).items()
+            }
+            for each in self.get("secrets", f"--namespace={namespace}")["items"]
+        }

@@ -93,11 +93,8 @@ class Tenants:
         return all(each.holds for each in outcomes)
 
     def _tenant(self, slug: str) -> Tenant:
-        postgres, object_store, vectors, search = (
-            self._kubectl.secret(f"{name}-binding", f"tenant-{slug}")
-            for name in ("postgres", "object-store", "vectors", "search")
-        )
-        return Tenant(slug, postgres, object_store, vectors, search)
+        secrets = self._kubectl.secrets(f"tenant-{slug}")
+        return Tenant(slug, *(secrets[f"{name}-binding"] for name in ("postgres", "object-store", "vectors", "search")))
 
 
 def table(outcomes: list[Outcome]) -> Table:

@@ -77,6 +77,7 @@ class World:
     credentials: dict[str, str] = field(default_factory=dict, repr=False)
     names: dict[str, str] = field(default_factory=dict, repr=False)
     _untouched: dict[str, Any] | None = None
+    _restored: int = -1
 
     def build(self) -> None:
         """Make everything that cases need."""
@@ -147,17 +148,27 @@ class World:
 
     def restore(self) -> None:
         """Undo what a case did to indexes, keys and webhooks."""
-        present = {index["uid"]: index for index in self.api.master("GET", "/indexes?limit=1000")["results"]}
-        for uid in present.keys() - {*INDEXES}:
-            self.api.done("DELETE", f"/indexes/{uid}")
-        for uid in INDEXES:
-            self._restore_index(uid, is_there=uid in present)
+        # Whatever changes an index is a task.
+        if self._newest_task() != self._restored:
+            self._restore_indexes()
+            self._restored = self._newest_task()
         for webhook in self.api.master("GET", "/webhooks")["results"]:
             self.api.master("DELETE", f"/webhooks/{webhook['uuid']}")
         kept = {*self.credentials.values()}
         for key in self.api.master("GET", "/keys?limit=1000")["results"]:
             if key["key"] not in kept:
                 self.api.master("DELETE", f"/keys/{key['uid']}")
+
+    def _newest_task(self) -> int:
+        newest: int = self.api.master("GET", "/tasks?limit=1")["results"][0]["uid"]
+        return newest
+
+    def _restore_indexes(self) -> None:
+        present = {index["uid"] for index in self.api.master("GET", "/indexes?limit=1000")["results"]}
+        for uid in present - {*INDEXES}:
+            self.api.done("DELETE", f"/indexes/{uid}")
+        for uid in INDEXES:
+            self._restore_index(uid, is_there=uid in present)
 
     def _restore_index(self, uid: str, *, is_there: bool) -> None:
         if not is_there:
