@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from rich.console import Console
@@ -54,8 +55,11 @@ def up(folder: Path, console: Console) -> int:
     kubectl = Kubectl(plane.kubernetes)
     platform = Platform(kubectl, plane.platform, plane.gateway, console)
     try:
-        holds = Tenants(kubectl, log_of("operator", plane), console).run()
-        access = platform.run()
+        with ThreadPoolExecutor(1) as beside:
+            joining = beside.submit(platform.join)
+            holds = Tenants(kubectl, log_of("operator", plane), console).run()
+            console.out(joining.result(), end="", highlight=False)
+        access = platform.use()
     except ProcessError as error:
         console.print(str(error), style="red", markup=False, soft_wrap=True)
         return 1

@@ -74,13 +74,31 @@ class Platform:
         self._gateway = gateway
         self._console = console
 
-    def run(self) -> Access:
+    def join(self) -> str:
+        """What needs no tenant. Returns what is to be shown of it, for it may be done while something else is shown.
+
+        Raises:
+            ProcessError: a step failed; it says what was done by then.
+        """
+        with self._console.capture() as shown:
+            try:
+                self._console.rule(f"[bold]The platform: {WHO} of acme administers it")
+                admin, _ = self._tokens()
+                self._console.rule("[bold]The plane joins it, with a token that is good once")
+                self._join()
+                self._open(admin)
+            except ProcessError as error:
+                self._console.print(str(error), markup=False)
+                failed = True
+            else:
+                failed = False
+        if failed:
+            raise ProcessError(shown.get())
+        return shown.get()
+
+    def use(self) -> Access:
         """Raises ProcessError: a step failed."""
-        self._console.rule(f"[bold]The platform: {WHO} of acme administers it")
-        admin, reader = self._tokens()
-        self._console.rule("[bold]The plane joins it, with a token that is good once")
-        self._join()
-        self._open(admin)
+        reader = self._kept("reader")
         clusters = self._registered()
         self._heartbeats(reader)
         self._console.rule(f"[bold]{WHO} reads a row of acme, through the platform")

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import Any, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 from qdrant_client.http import models
 
 from hack.plane.emulators.qdrant.bodies import BODY, Body
@@ -66,7 +67,7 @@ def _pruned(value: Any, annotation: Any) -> Any:
 
 
 def _pruned_model(value: dict[str, Any], model: type[BaseModel]) -> dict[str, Any]:
-    annotations = {field.alias or name: field.annotation for name, field in model.model_fields.items()}
+    annotations = {field.alias or name: field.annotation for name, field in _fields(model).items()}
     kept = value if model in EXACT else {name: value[name] for name in value if name in annotations}
     return {name: _pruned(element, annotations.get(name)) for name, element in kept.items()}
 
@@ -83,7 +84,7 @@ def _fitting(value: dict[str, Any] | list[Any], members: tuple[Any, ...]) -> Any
     models = [member for member in members if isinstance(member, type) and issubclass(member, BaseModel)]
     possible = [model for model in models if _required(model) <= value.keys()]
     if possible:
-        return max(possible, key=lambda model: len(value.keys() & model.model_fields.keys()))
+        return max(possible, key=lambda model: len(value.keys() & _fields(model).keys()))
     return next((member for member in members if get_origin(member) is dict), None)
 
 
@@ -95,4 +96,10 @@ def _list_fits(values: list[Any], annotation: Any) -> bool:
 
 
 def _required(model: type[BaseModel]) -> set[str]:
-    return {field.alias or name for name, field in model.model_fields.items() if field.is_required()}
+    return {field.alias or name for name, field in _fields(model).items() if field.is_required()}
+
+
+def _fields(model: type[BaseModel]) -> dict[str, FieldInfo]:
+    """Fields with their types, which are names as long as a model is not built."""
+    model.model_rebuild()
+    return model.model_fields
