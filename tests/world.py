@@ -11,7 +11,7 @@ import contextlib
 import json
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeVar
 
@@ -63,7 +63,12 @@ async def metrics_of(operator: Operator) -> str:
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """A plane, what is installed on it, and a user."""
+    """A plane, what is installed on it, and a user.
+
+    Its operators are forked from a process that has imported the program, for most of what a start costs is imports;
+    hack/plane/prepared.py says what is not the same. The demo, as tests/integration/test_demo.py runs it, and the
+    benchmarks start the real command line.
+    """
 
     plane: Plane
     installed: Installation
@@ -74,7 +79,7 @@ class World:
     @contextlib.asynccontextmanager
     async def on(cls, plane: Plane, **options: Any) -> AsyncIterator[World]:
         """Install Bulkhead on `plane` and run its operator for the time of the block."""
-        installed = await installation.install(plane, **options)
+        installed = replace(await installation.install(plane, **options), prepared=True)
         operator = installed.operator(arguments=("--drift-seconds=5", "--heartbeat-seconds=1"))
         access = from_kubeconfig([plane.kubeconfig])
         async with access.open_session() as session:

@@ -15,7 +15,7 @@ from hack.plane.plane import Plane
 from hack.plane.ports import LOOPBACK
 from hack.plane.postgres import Postgres
 from hack.plane.probe import status_of
-from hack.plane.process import Launch, Server
+from hack.plane.process import START_SECONDS, Launch, Server
 from hack.plane.search import Meilisearch
 from hack.plane.vectors import Qdrant
 
@@ -23,6 +23,9 @@ NAMESPACE: Final = "bulkhead-system"
 SERVICE_ACCOUNT: Final = "bulkhead-operator"
 RUN_AS_PROCESS: Final = frozenset({"Deployment", "PodDisruptionBudget"})
 """Kinds of the manifests that are not applied: no kubelet of a plane could run the image."""
+PYTHONPATH: Final = f"{REPOSITORY / 'operator'}:{REPOSITORY}"
+IMPORTED: Final = ("bulkhead.cli.operator",)
+"""What an operator needs, whichever program it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +34,13 @@ class Installation:
 
     Attributes:
         kubeconfig: logs in as the operator's service account, with the role that ships and nothing more.
+        prepared: each start of an operator is a fork of a process that has imported it, for tests that start many; see
+            hack/plane/prepared.py for what is not the same. Otherwise it is the real command line.
     """
 
     plane: Plane
     kubeconfig: Path
+    prepared: bool = False
 
     def operator(
         self,
@@ -168,9 +174,14 @@ class Operator(Server):
             *(sys.executable, "-m", *program, "operator", f"--namespace={NAMESPACE}"),
             *(f"--probe-host={LOOPBACK}", f"--probe-port={port}", *arguments),
         )
-        path = f"{REPOSITORY / 'operator'}:{REPOSITORY}"
-        env = {"KUBECONFIG": str(installed.kubeconfig), "PYTHONPATH": path}
+        env = {"KUBECONFIG": str(installed.kubeconfig), "PYTHONPATH": PYTHONPATH}
+        self._installed = installed
         super().__init__(name, site.warden, Launch(argv, folder / "operator.log", env=env, cwd=folder))
+
+    async def start(self, *, seconds: float = START_SECONDS) -> None:
+        if self._installed.prepared:
+            self._warden = await self._installed.plane.site.warden.prepared(IMPORTED, PYTHONPATH)
+        await super().start(seconds=seconds)
 
     async def answers(self) -> bool:
         return await status_of(f"{self.url}/readyz") == 200

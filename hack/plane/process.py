@@ -66,11 +66,20 @@ class Warden:
     """The parent of all processes of a plane: it ends them when this process is gone, however that came about."""
 
     def __init__(
-        self, child: subprocess.Popen[bytes], reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        self,
+        name: str,
+        log_file: Path,
+        child: subprocess.Popen[bytes],
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
     ) -> None:
+        self._name = name
+        self._log_file = log_file
         self._child = child
         self._reader = reader
         self._writer = writer
+        self._prepared: dict[tuple[tuple[str, ...], str], Warden] = {}
+        self._preparing = asyncio.Lock()
         self._answers: dict[int, asyncio.Future[dict[str, Any]]] = {}
         self._processes: dict[int, asyncio.Future[int]] = {}
         self._listener = asyncio.create_task(self._listen())
@@ -80,17 +89,36 @@ class Warden:
     @asynccontextmanager
     async def running(cls, log_file: Path, *, remove: Path | None = None) -> AsyncIterator["Warden"]:
         """A warden for the time of the block. At its end everything is stopped, then `remove` is deleted."""
-        child, ours = start_warden(log_file, [] if remove is None else [str(remove)])
-        reader, writer = await asyncio.open_connection(sock=ours)
-        warden = cls(child, reader, writer)
+        program = ("-I", "-S", str(WARDEN), str(os.getpid()), *(() if remove is None else (str(remove),)))
+        warden = await cls._of("the warden of this plane", program, log_file)
         try:
             yield warden
         finally:
             await asyncio.shield(warden.close())
 
+    @classmethod
+    async def _of(
+        cls, name: str, program: Sequence[str], log_file: Path, env: Mapping[str, str] | None = None
+    ) -> "Warden":
+        child, ours = start_warden(program, log_file, env)
+        return cls(name, log_file, child, *await asyncio.open_connection(sock=ours))
+
     @property
     def pid(self) -> int:
         return self._child.pid
+
+    async def prepared(self, modules: tuple[str, ...], path: str) -> "Warden":
+        """A warden that starts Python programs by forking, after it has imported `modules` once from `path`, a
+        PYTHONPATH with this repository on it: see hack/plane/prepared.py. It ends with this one."""
+        async with self._preparing:
+            found = self._prepared.get((modules, path))
+            if found is None:
+                log_file = self._log_file.with_name(f"prepared-{len(self._prepared)}.log")
+                program = ("-P", "-m", "hack.plane.prepared", str(self.pid), *modules)
+                name = f"what has imported {', '.join(modules)}"
+                found = await self._of(name, program, log_file, {"PYTHONPATH": path})
+                self._prepared[modules, path] = found
+            return found
 
     async def spawn(self, launch: Launch) -> Process:
         answer = await self._ask(
@@ -130,7 +158,7 @@ class Warden:
 
     async def _ask(self, request: dict[str, Any]) -> dict[str, Any]:
         if self._listener.done():
-            raise ProcessError("the warden of this plane has ended, and every server with it")
+            raise ProcessError(f"{self._name} has ended, and every server with it{tail(self._log_file)}")
         self._last_request += 1
         answer: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
         self._answers[self._last_request] = answer
@@ -142,7 +170,7 @@ class Warden:
             async for line in self._reader:
                 self._receive(json.loads(line))
         for answer in self._answers.values():
-            settle(answer, {"error": "the warden of this plane has ended"})
+            settle(answer, {"error": f"{self._name} has ended{tail(self._log_file)}"})
         for exited in self._processes.values():
             settle(exited, -signal.SIGKILL)
 
@@ -157,6 +185,9 @@ class Warden:
 
     async def close(self) -> None:
         """Stop everything and wait for it."""
+        # Programs that are worth preparing are started last and often: they end before the servers that they use.
+        for prepared in self._prepared.values():
+            await prepared.close()
         # Its end of file is the order to stop everything; the socket stays open for what it still reports.
         with suppress(OSError):
             self._writer.write_eof()
@@ -167,12 +198,15 @@ class Warden:
             await self._writer.wait_closed()
 
 
-def start_warden(log_file: Path, directories: list[str]) -> tuple[subprocess.Popen[bytes], socket.socket]:
-    """The program, and our end of the socket to it."""
+def start_warden(
+    program: Sequence[str], log_file: Path, env: Mapping[str, str] | None
+) -> tuple[subprocess.Popen[bytes], socket.socket]:
+    """The program, as arguments of Python, and our end of the socket to it."""
     ours, its = socket.socketpair()
     with its, log_file.open("ab") as log:
         child = subprocess.Popen(
-            [sys.executable, "-I", "-S", str(WARDEN), str(os.getpid()), *directories],
+            [sys.executable, *program],
+            env=env,
             stdin=its.fileno(),
             stdout=log,
             stderr=log,

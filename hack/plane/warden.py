@@ -14,7 +14,7 @@ It speaks JSON lines over the socket that is its standard input.
 Why a program between the plane and its servers: a parent that is killed with SIGKILL cleans nothing up, and
 PR_SET_PDEATHSIG alone reaches neither grandchildren (the backends of Postgres) nor directories. The warden sees its
 parent die (end of file on the socket, or the pidfd of the parent), ends the tree below it, and removes the directory.
-Should the warden itself be killed, its children die by PR_SET_PDEATHSIG.
+Should the warden itself be killed, its children die by PR_SET_PDEATHSIG. hack/plane/prepared.py is one that forks.
 """
 
 from __future__ import annotations
@@ -43,8 +43,6 @@ libc = ctypes.CDLL(None, use_errno=True)
 
 def main() -> None:
     parent, *directories = sys.argv[1:]
-    # Orphaned grandchildren become children of the warden, so none escapes its last look.
-    libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     warden = Warden(socket.socket(fileno=0), int(parent))
     try:
         warden.serve()
@@ -107,14 +105,15 @@ class Warden:
     def __init__(self, channel: socket.socket, parent: int) -> None:
         self.channel = channel
         self.parent = parent
-        self.children: dict[int, subprocess.Popen[bytes]] = {}
-        self.stop_signals: dict[int, int] = {}  # of the same children, in the order in which they were started
+        self.stop_signals: dict[int, int] = {}  # of every child, in the order in which they were started
         self.doomed: dict[int, list[int]] = {}
         self.received = b""
         self.leaving = False
         self.selector = selectors.DefaultSelector()
 
     def serve(self) -> None:
+        # Orphaned grandchildren become children of the warden, so none escapes its last look.
+        libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
         self._watch_signals()
         self._watch_parent()
         self.selector.register(self.channel, selectors.EVENT_READ, self._receive)
@@ -174,32 +173,37 @@ class Warden:
             self._leave()
 
     def _spawn(self, request: dict[str, Any]) -> dict[str, Any]:
+        log = os.open(request["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        try:
+            pid = self.start(request, log)
+        finally:
+            os.close(log)
+        self.stop_signals[pid] = request["stop_signal"]
+        return {"pid": pid}
+
+    def start(self, request: dict[str, Any], log: int) -> int:
+        """Make the process of a request that writes to `log`. Returns its id."""
         switch: dict[str, Any] = {}
         if request["uid"] is not None:
             switch = {"user": request["uid"], "group": request["gid"], "extra_groups": []}
-        log = os.open(request["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        try:
-            child = subprocess.Popen(
-                request["argv"],
-                env=request["env"],
-                cwd=request["cwd"],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,  # so Ctrl-C in a terminal reaches the plane alone, which stops them in order
-                umask=PRIVATE_UMASK,
-                preexec_fn=die_with_warden,  # noqa: PLW1509 - safe here: this process has one thread
-                **switch,
-            )
-        finally:
-            os.close(log)
-        self.children[child.pid] = child
-        self.stop_signals[child.pid] = request["stop_signal"]
-        return {"pid": child.pid}
+        child = subprocess.Popen(
+            request["argv"],
+            env=request["env"],
+            cwd=request["cwd"],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,  # so Ctrl-C in a terminal reaches the plane alone, which stops them in order
+            umask=PRIVATE_UMASK,
+            preexec_fn=die_with_warden,  # noqa: PLW1509 - safe here: this process has one thread
+            **switch,
+        )
+        child.returncode = 0  # its end is seen here, by number: this object is not to look for it too
+        return child.pid
 
     def _signal(self, request: dict[str, Any]) -> dict[str, Any]:
         pid, number = request["pid"], request["signal"]
-        if pid not in self.children:
+        if pid not in self.stop_signals:
             return {}
         targets = [pid, *(descendants(pid) if request["tree"] else ())]
         if number == signal.SIGKILL:
@@ -210,11 +214,8 @@ class Warden:
     def _reap(self) -> None:
         while (ended := wait_any()) is not None:
             pid, code = ended
-            child = self.children.pop(pid, None)
-            if child is None:
+            if self.stop_signals.pop(pid, None) is None:
                 continue
-            child.returncode = code
-            del self.stop_signals[pid]
             self._wait_until_gone(self.doomed.pop(pid, []))
             self._tell({"exited": pid, "code": code})
 
