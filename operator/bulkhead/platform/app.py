@@ -104,6 +104,8 @@ ASSERTION_KEY_LIFETIME = timedelta(days=30)
 SIGNING_KEY_LOOK_SECONDS = 600.0
 LOOK_WAIT_SECONDS = 2.0
 """For a connection to look at the database by: less than the time that a look may take in all."""
+COLLECTED_AFTER = (50_000, 20, 100)
+"""More objects than were let go, and looks at one generation, after which there is a look at it or at the next."""
 RESTORED = "its database was restored from a backup, and nothing is served until that is put right"
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -424,9 +426,12 @@ async def _serve(base: Base, parts: Parts, bounds: Bounds) -> None:
 
 
 def _leave_to_the_collector_what_is_made_from_now_on() -> None:
-    """Modules and routes stay: to go through them in each full collection would stop every request for 0.1 s."""
+    """Modules and routes stay: to go through them in each full collection would stop every request for 0.1 s. Nor is it
+    to go through ten thousand connections each time that some more have come: half a second, to find nothing, for
+    hardly anything here is garbage in a cycle."""
     gc.collect()
     gc.freeze()
+    gc.set_threshold(*COLLECTED_AFTER)
 
 
 def _followers(tls: Tls | None) -> tuple[Worker, ...]:
