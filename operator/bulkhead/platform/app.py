@@ -104,7 +104,7 @@ ASSERTION_KEY_LIFETIME = timedelta(days=30)
 SIGNING_KEY_LOOK_SECONDS = 600.0
 LOOK_WAIT_SECONDS = 2.0
 """For a connection to look at the database by: less than the time that a look may take in all."""
-COLLECTED_AFTER = (50_000, 20, 100)
+COLLECTED_AFTER = (700, 10, 1000)
 """More objects than were let go, and looks at one generation, after which there is a look at it or at the next."""
 RESTORED = "its database was restored from a backup, and nothing is served until that is put right"
 
