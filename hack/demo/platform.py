@@ -80,20 +80,16 @@ class Platform:
         Raises:
             ProcessError: a step failed; it says what was done by then.
         """
-        with self._console.capture() as shown:
-            try:
+        shown = self._console.capture()
+        try:
+            with shown:
                 self._console.rule(f"[bold]The platform: {WHO} of acme administers it")
                 admin, _ = self._tokens()
                 self._console.rule("[bold]The plane joins it, with a token that is good once")
                 self._join()
                 self._open(admin)
-            except ProcessError as error:
-                self._console.print(str(error), markup=False)
-                failed = True
-            else:
-                failed = False
-        if failed:
-            raise ProcessError(shown.get())
+        except ProcessError as error:
+            raise ProcessError(f"{shown.get()}{error}") from None
         return shown.get()
 
     def use(self) -> Access:
