@@ -34,10 +34,11 @@ from bench.platform.load import ROOT
 from bench.platform.population import request
 from bench.platform.pressure import Order, Yield
 from bulkhead.protocol.assertions import server_name
-from hack.plane.certificates import Authority, KeyPair, write_private
+from hack.plane.certificates import Authority, KeyPair
 from hack.plane.plane import Part, Plane, PlaneOptions
 from hack.plane.platform import Platform, Replica
 from hack.plane.ports import LOOPBACK
+from hack.plane.private import write_private
 from hack.plane.process import Launch, Server
 
 MIB = 2**20

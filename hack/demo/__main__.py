@@ -8,88 +8,66 @@ from __future__ import annotations
 
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from rich.console import Console
 
-from hack.demo.kubectl import Kubectl
-from hack.demo.platform import Access, Platform
-from hack.demo.tenants import Tenants
-from hack.plane import __main__ as plane_command
-from hack.plane.process import ProcessError
-from hack.plane.state import PlaneFacts, read_state, runs
+from hack.plane import detached
+from hack.plane.state import AlreadyUp, running
+
+PLANE = ("up", "--bulkhead", "--platform", "--no-fsync", "--without=workloads")
+"""Nothing of it outlives it, and what becomes available by itself is no part of what is shown."""
 
 
 def main(arguments: list[str]) -> int:
     """Run `up` or `down`. Returns the exit status."""
-    folder = plane_command.default_folder().with_name("demo")
+    folder = detached.default_folder().with_name("demo")
     if arguments == ["down"]:
-        return plane_command.main(["down", f"--state={folder}"])
+        return down(folder)
     if arguments not in ([], ["up"]):
         print(__doc__, file=sys.stderr)
         return 2
     try:
         return up(folder, Console(highlight=False))
+    except AlreadyUp as error:
+        print(error, file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
-        plane_command.main(["down", f"--state={folder}"])
+        down(folder)
         return 130
 
 
 def up(folder: Path, console: Console) -> int:
     """Start the plane, show, and say how to go on."""
     started = time.monotonic()
-    state = read_state(folder)
-    if state is None or not runs(state):
-        console.rule("[bold]A plane of real servers, Bulkhead and its platform on it")
-        if failed := plane_command.main(["up", "--detach", "--bulkhead", "--platform", f"--state={folder}"]):
-            return failed
-        state = read_state(folder)
-    if state is None or state.plane is None:
-        console.print(f"[red]The plane ended while it started: see {folder / 'up.log'}", soft_wrap=True)
+    if running(folder) is None and not start(folder, console):
         return 1
-    plane = state.plane
-    if plane.kubernetes is None or plane.platform is None or plane.gateway is None:
-        console.print("[red]The plane that runs is of another demo: end it with `make demo-down`, and start again")
-        return 1
-    kubectl = Kubectl(plane.kubernetes)
-    platform = Platform(kubectl, plane.platform, plane.gateway, console)
-    try:
-        with ThreadPoolExecutor(1) as beside:
-            joining = beside.submit(platform.join)
-            holds = Tenants(kubectl, log_of("operator", plane), console).run()
-            console.out(joining.result(), end="", highlight=False)
-        access = platform.use()
-    except ProcessError as error:
-        console.print(str(error), style="red", markup=False, soft_wrap=True)
-        return 1
-    how_to_go_on(plane, access, console, time.monotonic() - started)
-    return 0 if holds else 1
+    from hack.demo.show import show  # noqa: PLC0415 - see `start`
+
+    return show(folder, console, started)
 
 
-def log_of(name: str, plane: PlaneFacts) -> Path:
-    return Path(next(server.log_file for server in plane.servers if server.name == name))
+def start(folder: Path, console: Console) -> bool:
+    """Whether the plane is ready."""
+    console.rule("[bold]A plane of real servers, Bulkhead and its platform on it")
+    with detached.starting(folder, (*PLANE, f"--state={folder}")) as plane:
+        # What shows takes a second to import: in that time the plane has begun to start.
+        import hack.demo.show  # noqa: F401, PLC0415
+
+        return plane.wait()
 
 
-def how_to_go_on(plane: PlaneFacts, access: Access, console: Console, seconds: float) -> None:
-    """The next commands to type."""
-    assert plane.kubernetes is not None  # noqa: S101 - asked for above
-    console.rule(f"[bold]Up after {seconds:.1f} s. Go on")
-    for line in (
-        f"export KUBECONFIG={plane.kubernetes.kubeconfig}",
-        f"export PATH={access.program.parent}:{Path(plane.kubernetes.kubectl).parent}:$PATH",
-        "kubectl get tenants,dataclusters,dataplanes",
-        "kubectl describe datacluster acme",
-        "kubectl delete networkpolicy default-deny -n tenant-acme   # and look again",
-        f"curl -K {access.reader} {access.url}/v1/clusters",
-        f"curl -K {access.reader} {access.proxied}/hello   # what the Data API was sent",
-        f"curl -K {access.reader} {access.url}/v1/audit",
-        f"curl -K {access.admin} {access.url}/v1/data-planes",
-        "bulkhead platform verify-audit",
-        f"tail -f {log_of('operator', plane)}",
-        "make demo-down",
-    ):
-        console.print(f"  {line}", soft_wrap=True)
+def down(folder: Path) -> int:
+    """End everything. Returns the exit status."""
+    state = running(folder)
+    if state is None:
+        print("the demo is not up", file=sys.stderr)
+        return 0
+    if detached.end(state):
+        print("the demo has ended", file=sys.stderr)
+        return 0
+    print(f"process {state.pid} could not be ended", file=sys.stderr)
+    return 1
 
 
 if __name__ == "__main__":

@@ -21,8 +21,8 @@ from rich.console import Console
 from bulkhead.protocol.assertions import server_name
 from hack.demo.kubectl import Kubectl
 from hack.demo.service import Service
-from hack.plane.certificates import write_private
 from hack.plane.installation import secret
+from hack.plane.private import write_private
 from hack.plane.process import ProcessError
 from hack.plane.state import GatewayFacts, PlatformFacts
 
@@ -33,6 +33,7 @@ SLUGS: Final = ("acme", "globex")
 WHO: Final = "ada"
 READS: Final = ("CLUSTER_READ", "DATASET_READ", "AUDIT_READ")
 READER_SECONDS: Final = 30 * 86400
+JOIN_SECONDS: Final = 300
 CONDITION_SECONDS: Final = 60
 EVENT_SECONDS: Final = 20.0
 POLL_SECONDS: Final = 0.1
@@ -86,7 +87,7 @@ class Platform:
                 self._console.rule(f"[bold]The platform: {WHO} of acme administers it")
                 admin, _ = self._tokens()
                 self._console.rule("[bold]The plane joins it, with a token that is good once")
-                self._join()
+                self._join(admin)
                 self._open(admin)
         except ProcessError as error:
             raise ProcessError(f"{shown.get()}{error}") from None
@@ -139,9 +140,10 @@ class Platform:
         return self._program.with_name(f"{name}.curl")
 
     # -- joining -------------------------------------------------------------------------------------------------------
-    def _join(self) -> None:
+    def _join(self, admin: str) -> None:
         if "platform" not in self._kubectl.get("dataplane", PLANE)["spec"]:
-            token = self._bulkhead("token", PLANE, "--self-confirming")
+            asked = {"kind": "plane", "name": PLANE, "selfConfirming": True, "seconds": JOIN_SECONDS}
+            token = self._call(admin, "POST", "/v1/data-planes/tokens", asked)["token"]
             self._kubectl("apply", "-f", "-", text=json.dumps(secret("platform-token", {"token": token})))
             reached = {
                 "url": self._service.url,
@@ -173,8 +175,7 @@ class Platform:
     def _registered(self) -> dict[str, str]:
         """The platform's id of each tenant's cluster."""
         with self._timed(f"DataClusters {' and '.join(SLUGS)} Registered and Connected, by themselves"):
-            for slug in SLUGS:
-                self._wait("datacluster", slug)
+            self._wait("datacluster", *SLUGS)
         self._console.print(self._kubectl("get", "dataclusters", *SLUGS, f"--output=custom-columns={COLUMNS}"))
         found = self._kubectl.get("dataclusters")["items"]
         return {each["metadata"]["name"]: each["status"]["platform"]["clusterId"] for each in found}
@@ -244,17 +245,23 @@ class Platform:
             raise ProcessError(f"bulkhead platform {words[0]}: {(ran.stderr or ran.stdout).strip()}")
         return ran.stdout.strip()
 
-    def _wait(self, kind: str, name: str) -> None:
-        """Until it is registered and connected; else says what its condition says."""
+    def _wait(self, kind: str, *names: str) -> None:
+        """Until they are registered, and so connected; else says what the conditions say."""
+        objects = [f"{kind}/{name}" for name in names]
+        try:
+            self._kubectl("wait", *objects, f"--for=condition={CONDITIONS[-1]}", f"--timeout={CONDITION_SECONDS}s")
+        except ProcessError:
+            told = [line for name in names for line in self._lacking(kind, name)]
+            raise ProcessError("\n".join((f"not {CONDITIONS[-1]} within {CONDITION_SECONDS} s", *told))) from None
+
+    def _lacking(self, kind: str, name: str) -> Iterator[str]:
+        """What an object says of each condition that it does not have."""
+        said = self._kubectl.get(kind, name).get("status", {}).get("conditions", ())
+        conditions = {each["type"]: each for each in said}
         for condition in CONDITIONS:
-            try:
-                self._kubectl(
-                    "wait", f"{kind}/{name}", f"--for=condition={condition}", f"--timeout={CONDITION_SECONDS}s"
-                )
-            except ProcessError:
-                said = self._kubectl.get(kind, name).get("status", {}).get("conditions", ())
-                why = next((each["message"] for each in said if each["type"] == condition), "nothing is known of it")
-                raise ProcessError(f"{kind} {name} is not {condition} within {CONDITION_SECONDS} s: {why}") from None
+            found = conditions.get(condition, {"status": "Unknown", "message": "nothing is known of it"})
+            if found["status"] != "True":
+                yield f"{kind} {name} is not {condition}: {found['message']}"
 
     def _until(self, look: Callable[[], T], otherwise: str) -> T:
         """What `look` gives once it gives something true."""

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from hack.plane.certificates import write_private
 from hack.plane.ports import LOOPBACK
+from hack.plane.private import write_private
 from hack.plane.probe import status_of
 from hack.plane.process import Launch, Server
 from hack.plane.site import Site

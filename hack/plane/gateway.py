@@ -17,11 +17,12 @@ import msgspec
 from bulkhead.protocol import documents
 from bulkhead.protocol.assertions import Jwks, server_name
 from bulkhead.protocol.errors import Malformed
-from hack.plane.certificates import Authority, KeyPair, write_private
+from hack.plane.certificates import Authority, KeyPair
 from hack.plane.data_api import Cluster, Clusters
 from hack.plane.emulation import REPOSITORY, emulator_environment
 from hack.plane.kubernetes import ApiServer
 from hack.plane.ports import LOOPBACK
+from hack.plane.private import write_private
 from hack.plane.process import Launch, Server
 from hack.plane.site import Site
 

@@ -11,7 +11,7 @@ import yaml
 
 from hack.plane.emulation import REPOSITORY
 from hack.plane.minio import Minio
-from hack.plane.plane import Plane
+from hack.plane.plane import Plane, together
 from hack.plane.ports import LOOPBACK
 from hack.plane.postgres import Postgres
 from hack.plane.probe import status_of
@@ -77,8 +77,10 @@ async def ship(plane: Plane) -> Installation:
     shipped = [each for each in yaml.load_all(rendered, Loader=yaml.CSafeLoader) if each["kind"] not in RUN_AS_PROCESS]
     await apply(plane, *shipped)
     names = [each["metadata"]["name"] for each in shipped if each["kind"] == "CustomResourceDefinition"]
-    await plane.kubectl("wait", "--for=condition=Established", "--timeout=30s", "crd", *names)
-    return Installation(plane, await plane.kubeconfig_for_service_account(NAMESPACE, SERVICE_ACCOUNT))
+    async with together() as group:
+        group.create_task(plane.kubectl("wait", "--for=condition=Established", "--timeout=30s", "crd", *names))
+        kubeconfig = group.create_task(plane.kubeconfig_for_service_account(NAMESPACE, SERVICE_ACCOUNT))
+    return Installation(plane, kubeconfig.result())
 
 
 async def declare(plane: Plane, *, postgres_operator: tuple[str, str] | None = None) -> None:

@@ -9,9 +9,10 @@ from typing import Any
 
 import aiohttp
 
-from hack.plane.certificates import Authority, KeyPair, signing_key, write_private
+from hack.plane.certificates import Authority, KeyPair, signing_key
 from hack.plane.etcd import Etcd
 from hack.plane.ports import LOOPBACK
+from hack.plane.private import write_private
 from hack.plane.probe import status_of
 from hack.plane.process import Launch, Server
 from hack.plane.site import Site
@@ -85,9 +86,6 @@ class ApiServer(Server):
         argv = [
             str(program),
             f"--etcd-servers={etcd.url}",
-            f"--etcd-cafile={etcd.ca_file}",
-            f"--etcd-certfile={etcd.certificate_file}",
-            f"--etcd-keyfile={etcd.key_file}",
             f"--bind-address={LOOPBACK}",
             f"--secure-port={port}",
             f"--advertise-address={LOOPBACK}",
@@ -120,7 +118,9 @@ class ApiServer(Server):
         ]
         # Memory for time: it takes more processor than all other servers of a plane, a sixth of it to collect garbage.
         env = {"GOGC": "400"}
-        super().__init__("kube-apiserver", site.warden, Launch(argv, folder / "kube-apiserver.log", env=env))
+        super().__init__(
+            "kube-apiserver", site.warden, Launch(argv, folder / "kube-apiserver.log", env=env, cwd=etcd.folder)
+        )
 
     async def answers(self) -> bool:
         return await status_of(f"{self.url}/readyz", self.context) == 200

@@ -1,8 +1,14 @@
-"""How much memory a server takes."""
+"""How much memory there is, and how much a server takes."""
 
 from pathlib import Path
 
 from hack.plane.warden import descendants
+
+
+def available_bytes() -> int:
+    """What can be had without swapping, as the kernel estimates it; 0 where it does not say."""
+    lines = Path("/proc/meminfo").read_text().splitlines()
+    return next((1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")), 0)
 
 
 def resident_megabytes(pid: int) -> float | None:

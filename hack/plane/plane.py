@@ -5,18 +5,18 @@ import datetime as dt
 import os
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final, TypeVar
 
-from hack.plane.accounts import Account, NoAccount, can_reach, unprivileged_account
+from hack.plane.accounts import unprivileged_account
 from hack.plane.binaries import Tell, Toolbox
-from hack.plane.certificates import Authority, write_private
+from hack.plane.certificates import Authority
 from hack.plane.emulation import real_program
 from hack.plane.etcd import Etcd
 from hack.plane.kubernetes import ApiServer, ControllerManager, Pki, Scheduler, client_user, kubeconfig
@@ -24,7 +24,9 @@ from hack.plane.minio import Minio
 from hack.plane.ports import Ports
 from hack.plane.postgres import Postgres
 from hack.plane.postgres_builds import PostgresBuild, PostgresVersion, find_build
+from hack.plane.private import write_private
 from hack.plane.process import ProcessError, Server, Warden
+from hack.plane.root import make_root
 from hack.plane.search import Meilisearch
 from hack.plane.site import Site
 from hack.plane.vectors import Qdrant
@@ -60,7 +62,8 @@ class PlaneOptions:
     Attributes:
         postgres: the major version.
         tls_postgres: whether Postgres serves TLS and nothing else.
-        fsync: off, etcd and Postgres force nothing to disk: for tests, never for figures that are published.
+        fsync: off, etcd and Postgres force nothing to disk, and where there is room all of it is in memory: for tests,
+            never for figures that are published.
         directory: a new folder, where data and logs go and stay; None: a temporary one that is gone with the plane.
     """
 
@@ -102,12 +105,16 @@ class Plane:
     @classmethod
     @asynccontextmanager
     async def start(
-        cls, options: PlaneOptions | None = None, *, tell: Tell = say, beside: Beside | None = None
+        cls,
+        options: PlaneOptions | None = None,
+        *,
+        tell: Tell = say,
+        beside: Mapping[Part, Beside] = MappingProxyType({}),
     ) -> AsyncIterator["Plane"]:
         """A plane that is ready, for the time of the block. However the block or this process ends, nothing stays.
 
         Args:
-            beside: done by then too; it needs nothing but Postgres, so it begins when that is ready.
+            beside: done by then too; each begins when its part serves: Postgres, or the API server.
 
         Raises:
             BinaryMissing: a program is missing and can not be made.
@@ -116,7 +123,7 @@ class Plane:
         """
         options = options or PlaneOptions()
         account = unprivileged_account() if Part.POSTGRES in options.parts else None
-        root, remove = make_root(options.directory, account)
+        root, remove = make_root(options.directory, account, fsync=options.fsync)
         async with Warden.running(root / "warden.log", remove=remove) as warden:
             programs = await Toolbox(warden, os.environ, tell).paths(*programs_of(options.parts))
             build = await postgres_build(options, tell)
@@ -216,23 +223,22 @@ class Plane:
         self.servers.append(server)
         return server
 
-    async def _start(self, options: PlaneOptions, build: PostgresBuild | None, beside: Beside | None) -> None:
+    async def _start(self, options: PlaneOptions, build: PostgresBuild | None, beside: Mapping[Part, Beside]) -> None:
         started = time.monotonic()
         async with together() as others:
+
+            def serves(part: Part) -> None:
+                if part in beside:
+                    others.create_task(beside[part](self))
+
             async with together() as group:
                 if Part.KUBERNETES in options.parts:
-                    group.create_task(self._start_kubernetes(workloads=Part.WORKLOADS in options.parts))
+                    group.create_task(self._start_kubernetes(serves, workloads=Part.WORKLOADS in options.parts))
                 if build is not None:
-                    postgres = group.create_task(self._start_postgres(build, tls=options.tls_postgres))
-                    if beside:
-                        others.create_task(self._after(postgres, beside))
+                    group.create_task(self._start_postgres(build, serves, tls=options.tls_postgres))
                 for engine in self._engines(options.parts):
                     group.create_task(self._add(engine).start())
             self.ready_seconds = time.monotonic() - started
-
-    async def _after(self, first: asyncio.Task[None], then: Beside) -> None:
-        await first
-        await then(self)
 
     def _engines(self, parts: Collection[Part]) -> Iterator[Server]:
         """The engines that need nothing but to be started."""
@@ -243,13 +249,14 @@ class Plane:
         if Part.MEILISEARCH in parts:
             yield Meilisearch(self.site, real_program("meilisearch", "BULKHEAD_MEILISEARCH_BIN", os.environ))
 
-    async def _start_kubernetes(self, *, workloads: bool) -> None:
+    async def _start_kubernetes(self, serves: Callable[[Part], None], *, workloads: bool) -> None:
         pki = Pki(self.site.folder("pki"), self._kubernetes_authority, Authority("plane front proxy", now()))
-        etcd = self._add(Etcd(self.site, self._programs["etcd"], Authority("plane etcd", now())))
+        etcd = self._add(Etcd(self.site, self._programs["etcd"]))
         api = self._add(ApiServer(self.site, self._programs["kube-apiserver"], pki, etcd))
         write_private(self.kubeconfig, kubeconfig(api, client_user(pki.admin)))
         await etcd.start()
         await api.start()
+        serves(Part.KUBERNETES)
         async with asyncio.TaskGroup() as group:
             manager = ControllerManager(self.site, self._programs["kube-controller-manager"], pki, api)
             group.create_task(self._add(manager).start())
@@ -264,10 +271,11 @@ class Plane:
             group.create_task(scheduler.start())
             group.create_task(kwok.start())
 
-    async def _start_postgres(self, build: PostgresBuild, *, tls: bool) -> None:
+    async def _start_postgres(self, build: PostgresBuild, serves: Callable[[Part], None], *, tls: bool) -> None:
         postgres = self._add(Postgres(self.site, build, tls=tls))
         await postgres.initialise()
         await postgres.start()
+        serves(Part.POSTGRES)
 
 
 async def postgres_build(options: PlaneOptions, tell: Tell) -> PostgresBuild | None:
@@ -288,20 +296,6 @@ def programs_of(parts: Collection[Part]) -> list[str]:
 
 def now() -> dt.datetime:
     return dt.datetime.now(dt.UTC)
-
-
-def make_root(directory: Path | None, account: Account | None) -> tuple[Path, Path | None]:
-    """The folder of a plane, and what of it is removed at its end."""
-    above = Path(tempfile.gettempdir()) if directory is None else directory.parent
-    if account is not None and not can_reach(account, above):
-        raise NoAccount(f"Postgres runs as {account.name}, who can not reach {above}: choose another folder")
-    if directory is None:
-        root = Path(tempfile.mkdtemp(prefix="bulkhead-plane-"))
-        root.chmod(0o711)
-        return root, root
-    directory.mkdir(parents=True)
-    directory.chmod(0o711)
-    return directory.resolve(), None
 
 
 @contextmanager

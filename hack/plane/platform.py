@@ -15,11 +15,11 @@ import psycopg
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
-from hack.plane.certificates import write_private
 from hack.plane.emulation import REPOSITORY
 from hack.plane.plane import Plane, run_text
 from hack.plane.ports import LOOPBACK
 from hack.plane.postgres import Postgres
+from hack.plane.private import write_private
 from hack.plane.probe import status_of
 from hack.plane.process import Launch, ProcessError, Server
 

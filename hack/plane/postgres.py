@@ -9,9 +9,9 @@ import psycopg
 from psycopg import sql
 
 from hack.plane.accounts import Account, can_reach, copy_parts
-from hack.plane.certificates import write_private
 from hack.plane.ports import LOOPBACK
 from hack.plane.postgres_builds import PostgresBuild
+from hack.plane.private import write_private
 from hack.plane.process import Launch, Server
 from hack.plane.site import Site
 
@@ -19,6 +19,9 @@ SUPERUSER = "postgres"
 MAX_CONNECTIONS = 300
 CONNECT_SECONDS = 2
 ENVIRONMENT = {"LC_ALL": "C"}
+WITHOUT_DISK = {"fsync": "off", "full_page_writes": "off", "wal_level": "minimal", "max_wal_senders": "0"}
+"""It survives a crash of its own, not of the machine. Whole pages would be logged after each checkpoint, as every DROP
+DATABASE is one, and so would all of every database that is made."""
 
 
 class Postgres(Server):
@@ -119,9 +122,10 @@ class Postgres(Server):
             "password_encryption": "scram-sha-256",
             "log_statement": "all",
             "log_line_prefix": "%m [%p] %u@%d ",
-            "fsync": "on" if self._site.fsync else "off",
             "ssl": "off",
         }
+        if not self._site.fsync:
+            settings |= WITHOUT_DISK
         if self.ca_file is not None:
             own = self._site.authority.server("postgres")
             settings |= {

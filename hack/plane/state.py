@@ -9,15 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from hack.plane.certificates import write_private
-from hack.plane.gateway import Gateway
-from hack.plane.kubernetes import ApiServer
-from hack.plane.minio import Minio
-from hack.plane.plane import Plane
-from hack.plane.platform import Replica
-from hack.plane.postgres import Postgres
-from hack.plane.search import Meilisearch
-from hack.plane.vectors import Qdrant
+from hack.plane.private import write_private
 
 STATE_FILE = "state.json"
 
@@ -149,6 +141,12 @@ def runs(state: State) -> bool:
     return started_at(state.pid) == state.started
 
 
+def running(folder: Path) -> State | None:
+    """The state of the plane that runs there, None if none does."""
+    state = read_state(folder)
+    return state if state is not None and runs(state) else None
+
+
 def started_at(pid: int) -> int | None:
     """When a process was started, in clock ticks since boot; None: there is none."""
     try:
@@ -181,62 +179,3 @@ def own_state(plane: PlaneFacts | None = None) -> State:
     started = started_at(os.getpid())
     assert started is not None  # noqa: S101 - this process is running
     return State(os.getpid(), started, plane)
-
-
-def facts_of(plane: Plane) -> PlaneFacts:
-    return PlaneFacts(
-        root=str(plane.root),
-        ca_pem=plane.ca_pem,
-        servers=[ServerFacts(server.name, server.pid, str(server.log_file)) for server in plane.servers],
-        kubernetes=kubernetes_facts(plane.find(ApiServer), plane),
-        postgres=postgres_facts(plane.find(Postgres)),
-        minio=minio_facts(plane.find(Minio)),
-        qdrant=qdrant_facts(plane.find(Qdrant)),
-        meilisearch=meilisearch_facts(plane.find(Meilisearch)),
-        platform=platform_facts(plane.find(Replica)),
-        gateway=gateway_facts(plane.find(Gateway)),
-    )
-
-
-def kubernetes_facts(api: ApiServer | None, plane: Plane) -> KubernetesFacts | None:
-    if api is None:
-        return None
-    return KubernetesFacts(api.url, str(plane.kubeconfig), str(api.audit_log), str(plane.kubectl_program))
-
-
-def postgres_facts(postgres: Postgres | None) -> PostgresFacts | None:
-    if postgres is None:
-        return None
-    return PostgresFacts(
-        host=postgres.host,
-        port=postgres.port,
-        superuser=postgres.superuser,
-        version=postgres.version,
-        ca_file=None if postgres.ca_file is None else str(postgres.ca_file),
-        password=postgres.password,
-    )
-
-
-def minio_facts(minio: Minio | None) -> MinioFacts | None:
-    return None if minio is None else MinioFacts(minio.url, minio.access_key, minio.secret_key)
-
-
-def qdrant_facts(qdrant: Qdrant | None) -> QdrantFacts | None:
-    return None if qdrant is None else QdrantFacts(qdrant.url, qdrant.emulated, qdrant.api_key)
-
-
-def meilisearch_facts(search: Meilisearch | None) -> MeilisearchFacts | None:
-    return None if search is None else MeilisearchFacts(search.url, search.emulated, search.master_key)
-
-
-def platform_facts(replica: Replica | None) -> PlatformFacts | None:
-    if replica is None:
-        return None
-    platform = replica.platform
-    return PlatformFacts(platform.url, platform.ca_pem, str(platform.program))
-
-
-def gateway_facts(gateway: Gateway | None) -> GatewayFacts | None:
-    if gateway is None:
-        return None
-    return GatewayFacts(gateway.address, gateway.ca_pem, gateway.client.certificate, gateway.client.key)

@@ -5,9 +5,9 @@ from typing import Any
 
 import aiohttp
 
-from hack.plane.certificates import write_private
 from hack.plane.kubernetes import ApiServer, Pki, client_user, kubeconfig
 from hack.plane.ports import LOOPBACK
+from hack.plane.private import write_private
 from hack.plane.probe import status_of
 from hack.plane.process import Launch, Server
 from hack.plane.site import Site

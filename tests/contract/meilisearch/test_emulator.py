@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 import urllib3
 
-from hack.plane.certificates import Authority, write_private
+from hack.plane.certificates import Authority
 from hack.plane.emulators.meilisearch.engine import Options
+from hack.plane.private import write_private
 from tests.contract.meilisearch.conftest import StartServer
 from tests.contract.meilisearch.server import REPOSITORY, Server, free_port, real_binary
 from tests.contract.meilisearch.world import OWN

@@ -11,9 +11,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
 
-from hack.plane.certificates import Authority, write_private
+from hack.plane.certificates import Authority
 from hack.plane.emulation import emulator_environment, real_program
 from hack.plane.ports import LOOPBACK, Ports
+from hack.plane.private import write_private
 from tests.contract.qdrant.wire import Answer, Connection
 
 START_SECONDS = 60

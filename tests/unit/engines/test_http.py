@@ -26,7 +26,8 @@ from bulkhead.engines.http import (
     tls_context,
     transport_error,
 )
-from hack.plane.certificates import Authority, write_private
+from hack.plane.certificates import Authority
+from hack.plane.private import write_private
 
 SECRET = "a-key-that-nobody-may-read-0123456789"
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]

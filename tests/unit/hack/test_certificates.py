@@ -5,7 +5,8 @@ import pytest
 from cryptography import x509
 from cryptography.x509.verification import PolicyBuilder, Store, VerificationError
 
-from hack.plane.certificates import Authority, write_private
+from hack.plane.certificates import Authority
+from hack.plane.private import write_private
 
 NOW = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
 
