@@ -6,8 +6,11 @@ python -m hack.demo down    end everything that the demo started
 
 from __future__ import annotations
 
+import signal
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
@@ -33,7 +36,8 @@ def main(arguments: list[str]) -> int:
         print(error, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        down(folder)
+        if running(folder):
+            down(folder)
         return 130
 
 
@@ -52,9 +56,19 @@ def start(folder: Path, console: Console) -> bool:
     console.rule("[bold]A plane of real servers, Bulkhead and its platform on it")
     with detached.starting(folder, (*PLANE, f"--state={folder}")) as plane:
         # What shows takes a second to import: in that time the plane has begun to start.
-        import hack.demo.show  # noqa: F401, PLC0415
-
+        with interrupted_later():
+            import hack.demo.show  # noqa: F401, PLC0415
         return plane.wait()
+
+
+@contextmanager
+def interrupted_later() -> Iterator[None]:
+    """Have Ctrl-C wait for the end of the block: there are libraries that swallow it while they are imported."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
 def down(folder: Path) -> int:

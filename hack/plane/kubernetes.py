@@ -125,16 +125,19 @@ class ApiServer(Server):
     async def answers(self) -> bool:
         return await status_of(f"{self.url}/readyz", self.context) == 200
 
-    async def request(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
-        """Status and decoded body of one request as the administrator.
+    async def request(
+        self, method: str, path: str, body: Any = None, *, content_type: str = "application/json"
+    ) -> tuple[int, Any]:
+        """Status and decoded body of one request as the administrator. content_type: of `body`, which is sent as JSON
 
         Raises:
             aiohttp.ClientError: it did not answer.
         """
         connector = aiohttp.TCPConnector(ssl=self.context, force_close=True)
+        headers = {} if body is None else {"Content-Type": content_type}
         async with (
             aiohttp.ClientSession(connector=connector) as session,
-            session.request(method, self.url + path, json=body) as response,
+            session.request(method, self.url + path, json=body, headers=headers) as response,
         ):
             return response.status, await response.json(content_type=None)
 

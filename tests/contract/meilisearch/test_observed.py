@@ -1,7 +1,6 @@
 """Every request that was observed on the real server, with every credential, gets the same answer."""
 
 from collections.abc import Callable, Iterator, Mapping
-from itertools import groupby
 from typing import Any
 
 import pytest
@@ -44,16 +43,10 @@ def _stories(*, features_on: bool) -> list[Any]:
     chosen = [
         case for case in _CASES if case.name.endswith("features_on") is features_on and not case.name.startswith(_ALONE)
     ]
-    ordered = sorted(range(len(chosen)), key=lambda n: _first_of(chosen, n))
-    return [
-        pytest.param([chosen[n] for n in numbers], id=story)
-        for story, numbers in groupby(ordered, key=lambda n: _story(chosen[n]))
-    ]
-
-
-def _first_of(cases: list[Case], number: int) -> tuple[int, int]:
-    story = _story(cases[number])
-    return next(n for n, case in enumerate(cases) if _story(case) == story), number
+    stories: dict[str, list[Case]] = {}
+    for case in chosen:
+        stories.setdefault(_story(case), []).append(case)
+    return [pytest.param(cases, id=story) for story, cases in stories.items()]
 
 
 def _headers(case: Case, world: World) -> Mapping[str, str] | None:

@@ -6,7 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from hack.plane.emulators.qdrant.building import built_on_use
 from tests.contract.qdrant.server import BOTH_KEYS, Server
+
+# Every worker of the suite imports its tests, and one of them uses it.
+with built_on_use():
+    import qdrant_client  # noqa: F401
 
 StartServer = Callable[[Mapping[str, str]], Server]
 

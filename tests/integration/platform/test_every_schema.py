@@ -8,16 +8,13 @@ import os
 import re
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import msgspec
 import pytest
-import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis.errors import Unsatisfiable
-from schemathesis import GenerationMode
-from schemathesis.core.result import Ok
 
 from bulkhead.platform import app, health
 from bulkhead.platform.database.pools import Pool
@@ -35,10 +32,13 @@ from tests.integration.platform.service import settings as environment
 from tests.integration.platform.users.people import World
 from tests.integration.platform.users.people import world as made
 
+if TYPE_CHECKING:
+    from schemathesis import GenerationMode
+
 EXAMPLES = 4
 """Of each operation and each way of making them up."""
 
-MODES = {"fit": GenerationMode.POSITIVE, "do not fit": GenerationMode.NEGATIVE}
+MODES = {"fit": "positive", "do not fit": "negative"}
 
 
 @dataclass(frozen=True)
@@ -111,8 +111,12 @@ def rows(database: Database, api: Pool, worker: Pool) -> tuple[Route, ...]:
 @pytest.mark.filterwarnings("ignore:Do not use the `random` module")
 @pytest.mark.parametrize("mode", MODES.values(), ids=MODES.keys())
 async def test_whatever_is_sent_is_done_or_refused_and_never_a_fault(
-    world: World, callers: Callers, rows: tuple[Route, ...], mode: GenerationMode
+    world: World, callers: Callers, rows: tuple[Route, ...], mode: str
 ) -> None:
+    # Imported here and not above: it takes a second, which every worker of the suite would spend.
+    import schemathesis  # noqa: PLC0415
+    from schemathesis.core.result import Ok  # noqa: PLC0415
+
     document = msgspec.json.decode(openapi.text(rows, version="1"))
     by_operation = {(re.sub(r":[a-z]+}", "}", row.path), method): row for row in rows for method in row.methods}
     faults: list[str] = []
@@ -121,7 +125,7 @@ async def test_whatever_is_sent_is_done_or_refused_and_never_a_fault(
         operation = found.ok()
         row = by_operation[operation.path, operation.method.upper()]
         url = f"http://127.0.0.1:{world.port}"
-        faults += await asyncio.to_thread(attack, operation, row, callers, url, mode)
+        faults += await asyncio.to_thread(attack, operation, row, callers, url, schemathesis.GenerationMode(mode))
     assert not faults, "\n".join(faults)
 
 

@@ -11,18 +11,16 @@ import shutil
 import time
 import uuid
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from unittest.mock import patch
 
 import uvicorn
-from pydantic import BaseModel
 
 from hack.plane.emulators.qdrant.app import App
 from hack.plane.emulators.qdrant.archive import Archive
 from hack.plane.emulators.qdrant.auth import Authenticator, Keys
+from hack.plane.emulators.qdrant.building import built_on_use
 from hack.plane.emulators.qdrant.catalog import Catalog
 from hack.plane.emulators.qdrant.collections import Collections
 from hack.plane.emulators.qdrant.routing import Router
@@ -77,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _points_of(catalog: Catalog, router: Router) -> Callable[[], None]:
     def register() -> None:
         # Imported here and not above: numpy and the client's models take longer than all the rest of the start.
-        with _built_on_use():
+        with built_on_use():
             from hack.plane.emulators.qdrant.core import Core  # noqa: PLC0415
             from hack.plane.emulators.qdrant.reading import Reading  # noqa: PLC0415
             from hack.plane.emulators.qdrant.writing import Writing  # noqa: PLC0415
@@ -87,17 +85,6 @@ def _points_of(catalog: Catalog, router: Router) -> Callable[[], None]:
         Reading(catalog, core).register(router)
 
     return register
-
-
-@contextmanager
-def _built_on_use() -> Iterator[None]:
-    """Models that are declared in this block are built when they are first used. The client builds all of its six
-    hundred when it is imported, which takes a second, of which a few are used here."""
-    with (
-        patch.dict(BaseModel.model_config, defer_build=True),
-        patch.object(BaseModel, "model_rebuild", classmethod(lambda _, **__: None)),
-    ):
-        yield
 
 
 def _disk_percent(folder: Path) -> int:
