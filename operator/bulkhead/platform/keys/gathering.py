@@ -1,8 +1,11 @@
-"""Look-ups for whoever may be guessing: a moment later than others', and all of that moment in one statement.
+"""Look-ups that share a statement: those of whoever may be guessing, and those that come all at once.
 
 A guess takes as much of the service and of its database as a good heartbeat does. Looked up alone, a hundred guesses a
-second make everybody wait twice as long. Whoever shows what was not right here lately may be guessing; a good key is
-looked up so once in the life of a replica.
+second make everybody wait twice as long. Whoever shows what was not right here lately may be guessing, and is looked up
+a moment later with all others of that moment; a good key is looked up so once in the life of a replica.
+
+Whenever everything stood still for a moment, good ones have gathered too. Each alone, they and those who come after
+them wait until all have had their turn; so only a few go alone at once.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ T = TypeVar("T")
 MOMENT_SECONDS = 0.03
 MOST_TOGETHER = 100
 """Look-ups in one statement; with so many, it does not wait for more."""
+MOST_ALONE = 4
 MOST_FAMILIAR = 65536
 
 
@@ -68,6 +72,11 @@ class Gathering(Generic[T]):
         # Shielded: one who leaves does not take the answer from the others.
         return (await asyncio.shield(together)).get(id_)
 
+    def go(self) -> None:
+        """Let those who wait go now."""
+        if self._asked:
+            self._full.set()
+
     async def _look_up(self) -> Mapping[str, T]:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(MOMENT_SECONDS):
@@ -75,3 +84,30 @@ class Gathering(Generic[T]):
         asked, self._asked, self._together = self._asked, set(), None
         self._full.clear()
         return await self._find(asked)
+
+
+class Crowd(Generic[T]):
+    """Look-ups of which a few go alone, at once. What comes meanwhile goes together, when the first of them is back.
+
+    find, find_all: what there is of one id, and of many, by id
+    """
+
+    def __init__(
+        self,
+        find: Callable[[str], Awaitable[T | None]],
+        find_all: Callable[[Collection[str]], Awaitable[Mapping[str, T]]],
+    ) -> None:
+        self._find = find
+        self._together = Gathering(find_all)
+        self._alone = 0
+
+    async def find(self, id_: str) -> T | None:
+        """What there is of `id_`; None: nothing. Raises what the statement raises."""
+        if self._alone >= MOST_ALONE:
+            return await self._together.find(id_)
+        self._alone += 1
+        try:
+            return await self._find(id_)
+        finally:
+            self._alone -= 1
+            self._together.go()

@@ -16,7 +16,7 @@ from bulkhead.platform.database.scope import Scope, look_up, look_up_all, transa
 from bulkhead.platform.http.incoming import Incoming
 from bulkhead.platform.http.route import Joined, ServiceKey, UserOrPlane
 from bulkhead.platform.keys import fast, sql, standing
-from bulkhead.platform.keys.gathering import Familiar, Gathering
+from bulkhead.platform.keys.gathering import Crowd, Familiar, Gathering
 from bulkhead.platform.keys.last_used import LastUsed
 from bulkhead.platform.keys.scrypt import Hashed, Parameters
 from bulkhead.platform.keys.standing import Standing
@@ -125,6 +125,7 @@ class ServiceKeys:
         self._used = used
         self._familiar = Familiar(random(FAMILIAR_KEY_BYTES))
         self._gathering = Gathering(self._find_all)
+        self._crowd = Crowd(self._find_one, self._find_all)
 
     async def __call__(self, caller: ServiceKey | UserOrPlane, request: Incoming) -> Joined:
         """Whose key the request shows. Raises Problem, with what to do."""
@@ -147,8 +148,11 @@ class ServiceKeys:
 
     async def _find(self, shown: credentials.ServiceKey) -> FoundKey | None:
         if self._familiar.has(shown.id, shown.digest):
-            return await look_up(self._pool, sql.SERVICE_KEY, (shown.id,), class_row(FoundKey))
+            return await self._crowd.find(shown.id)
         return await self._gathering.find(shown.id)
+
+    async def _find_one(self, id_: str) -> FoundKey | None:
+        return await look_up(self._pool, sql.SERVICE_KEY, (id_,), class_row(FoundKey))
 
     async def _find_all(self, ids: Collection[str]) -> Mapping[str, FoundKey]:
         found = await look_up_all(self._pool, sql.SERVICE_KEYS, (as_json(ids),), class_row(FoundKey))

@@ -116,6 +116,20 @@ async def test_who_may_be_guessing_waits_for_the_others_who_may_and_whoever_was_
         assert (await guess).code == "key_unknown"
 
 
+async def test_known_keys_that_are_looked_up_together_are_each_told_of_their_own_row_as_it_is_now(
+    database: Database, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    working, revoked = [await world.joined_plane(world.organisation) for _ in range(2)]
+    async with database.pool("api") as api, database.pool("worker") as worker, replica(api, worker) as service:
+        assert [(await works(service, each)).status for each in (working, revoked)] == [200, 200]
+        monkeypatch.setattr(gathering, "MOST_ALONE", 0)
+        path = f"/v1/data-planes/{revoked.identity}/keys"
+        assert (await ask(service, "DELETE", path, bearer="admin")).status == 204
+        answers = await asyncio.gather(works(service, working), works(service, revoked))
+        assert answers[0].status == 200
+        assert answers[1].code == "key_revoked"
+
+
 async def test_another_pepper_refuses_no_good_key_and_makes_its_own_fast_value(
     database: Database, world: World
 ) -> None:

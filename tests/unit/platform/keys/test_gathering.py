@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping
 import pytest
 
 from bulkhead.platform.keys import gathering
-from bulkhead.platform.keys.gathering import MOST_TOGETHER, Familiar, Gathering
+from bulkhead.platform.keys.gathering import MOST_ALONE, MOST_TOGETHER, Crowd, Familiar, Gathering
 
 KEY = b"k" * 32
 IDS = [f"{number:032x}" for number in range(5)]
@@ -101,6 +101,74 @@ async def test_a_statement_that_was_cancelled_is_followed_by_another() -> None:
     with pytest.raises(asyncio.CancelledError):
         await asked
     assert await together.find(IDS[0]) == f"row {IDS[0]}"
+
+
+class Alone:
+    """What is asked one by one, each answered when the test says so."""
+
+    def __init__(self) -> None:
+        self.asked: list[asyncio.Future[str | None]] = []
+
+    async def __call__(self, id_: str) -> str | None:  # noqa: ARG002 - as a statement is called
+        answer: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
+        self.asked.append(answer)
+        return await answer
+
+
+Crowded = tuple[Crowd[str], Alone, list[asyncio.Task[str | None]], Table]
+
+
+@pytest.fixture
+async def crowded(monkeypatch: pytest.MonkeyPatch) -> Crowded:
+    """As many on their way as may go alone; whoever comes now waits, and not for a clock."""
+    monkeypatch.setattr(gathering, "MOMENT_SECONDS", 600.0)
+    alone, table = Alone(), Table(*IDS)
+    crowd: Crowd[str] = Crowd(alone, table)
+    first = [asyncio.create_task(crowd.find(IDS[0])) for _ in range(MOST_ALONE)]
+    await asyncio.sleep(0)
+    assert len(alone.asked) == MOST_ALONE
+    return crowd, alone, first, table
+
+
+async def test_of_many_at_once_a_few_go_alone_and_the_others_together_when_one_is_back(crowded: Crowded) -> None:
+    crowd, alone, first, table = crowded
+    others = [asyncio.create_task(crowd.find(id_)) for id_ in IDS]
+    await asyncio.sleep(0)
+    alone.asked[0].set_result("alone")
+    async with asyncio.timeout(60):
+        assert await first[0] == "alone"
+        assert await asyncio.gather(*others) == [table.rows[id_] for id_ in IDS]
+    assert table.asked == [set(IDS)]
+    assert len(alone.asked) == MOST_ALONE
+    for answer in alone.asked[1:]:
+        answer.set_result(None)
+    assert await asyncio.gather(*first[1:]) == [None] * (MOST_ALONE - 1)
+
+
+async def test_a_place_is_free_again_however_it_was_left(crowded: Crowded) -> None:
+    crowd, alone, first, _ = crowded
+    alone.asked[0].set_exception(ConnectionError("down"))
+    first[1].cancel()
+    await asyncio.wait(first[:2])
+    again = [asyncio.create_task(crowd.find(IDS[1])) for _ in range(3)]
+    await asyncio.sleep(0)
+    assert len(alone.asked) == MOST_ALONE + 2
+    for answer in alone.asked[2:]:
+        answer.set_result(None)
+    async with asyncio.timeout(60):
+        assert await asyncio.gather(*again, *first[2:]) == [None, None, f"row {IDS[1]}", *[None] * (MOST_ALONE - 2)]
+
+
+async def test_where_none_comes_back_the_others_wait_for_a_moment_alone(
+    crowded: Crowded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crowd, _, first, table = crowded
+    monkeypatch.setattr(gathering, "MOMENT_SECONDS", 0.01)
+    async with asyncio.timeout(60):
+        assert await crowd.find(IDS[2]) == table.rows[IDS[2]]
+    for task in first:
+        task.cancel()
+    await asyncio.wait(first)
 
 
 def test_only_the_very_secret_that_was_right_for_a_key_is_familiar() -> None:
