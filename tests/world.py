@@ -32,7 +32,7 @@ Json = dict[str, Any]
 
 SECONDS = 60.0
 """How long a test waits for what should take a second: these machines are shared."""
-APPLY = "?fieldManager=kubectl&force=true"
+APPLY = "?fieldManager=kubectl&force=true&fieldValidation=Strict"
 APPLIED = "application/apply-patch+yaml"
 POLL_SECONDS = 0.02
 POLL_SHARE = 0.1

@@ -6,11 +6,8 @@ python -m hack.demo down    end everything that the demo started
 
 from __future__ import annotations
 
-import signal
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
@@ -44,7 +41,11 @@ def main(arguments: list[str]) -> int:
 def up(folder: Path, console: Console) -> int:
     """Start the plane, show, and say how to go on."""
     started = time.monotonic()
-    if running(folder) is None and not start(folder, console):
+    state = running(folder)
+    if state is not None and state.plane is None:
+        console.print("another demo is starting: go on when it is up")
+        return 1
+    if state is None and not start(folder, console):
         return 1
     from hack.demo.show import show  # noqa: PLC0415 - see `start`
 
@@ -56,19 +57,9 @@ def start(folder: Path, console: Console) -> bool:
     console.rule("[bold]A plane of real servers, Bulkhead and its platform on it")
     with detached.starting(folder, (*PLANE, f"--state={folder}")) as plane:
         # What shows takes a second to import: in that time the plane has begun to start.
-        with interrupted_later():
+        with detached.interrupted_later():
             import hack.demo.show  # noqa: F401, PLC0415
         return plane.wait()
-
-
-@contextmanager
-def interrupted_later() -> Iterator[None]:
-    """Have Ctrl-C wait for the end of the block: there are libraries that swallow it while they are imported."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
 def down(folder: Path) -> int:

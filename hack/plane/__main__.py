@@ -94,6 +94,7 @@ def plane_options(options: argparse.Namespace) -> PlaneOptions:
         postgres=options.postgres,
         tls_postgres=options.tls_postgres,
         fsync=not options.no_fsync,
+        outlives=True,
     )
 
 

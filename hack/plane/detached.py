@@ -53,18 +53,37 @@ def starting(folder: Path, words: Sequence[str]) -> Iterator[Starting]:
     Raises:
         AlreadyUp: another process holds the folder.
     """
-    with claimed(folder):
-        remove_state(folder)
+    process = None
     log_file = folder / "up.log"
     command = [sys.executable, "-m", "hack.plane", *words]
-    with log_file.open("w") as log:
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+    with claimed(folder):
+        remove_state(folder)
+        log = log_file.open("w")
     try:
+        with log, interrupted_later():
+            process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            )
         yield Starting(process, folder, log_file)
     except BaseException:
-        process.terminate()
-        process.wait()
+        if process is not None:
+            process.terminate()
+            process.wait()
         raise
+
+
+@contextmanager
+def interrupted_later() -> Iterator[None]:
+    """Have Ctrl-C wait for the end of the block. A process that is just started would be forgotten by it, and there are
+    libraries that swallow it while they are imported."""
+    interrupts: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _: interrupts.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if interrupts:
+        raise KeyboardInterrupt
 
 
 def end(state: State) -> bool:

@@ -64,6 +64,8 @@ class PlaneOptions:
         tls_postgres: whether Postgres serves TLS and nothing else.
         fsync: off, etcd and Postgres force nothing to disk, and where there is room all of it is in memory: for tests,
             never for figures that are published.
+        outlives: whether it may go on when its user has logged out: what a user has in memory (/dev/shm) may be removed
+            then (RemoveIPC of logind).
         directory: a new folder, where data and logs go and stay; None: a temporary one that is gone with the plane.
     """
 
@@ -71,6 +73,7 @@ class PlaneOptions:
     postgres: PostgresVersion = "18"
     tls_postgres: bool = False
     fsync: bool = True
+    outlives: bool = False
     directory: Path | None = None
 
     def __post_init__(self) -> None:
@@ -123,7 +126,7 @@ class Plane:
         """
         options = options or PlaneOptions()
         account = unprivileged_account() if Part.POSTGRES in options.parts else None
-        root, remove = make_root(options.directory, account, fsync=options.fsync)
+        root, remove = make_root(options.directory, account, lasting=options.fsync or options.outlives)
         async with Warden.running(root / "warden.log", remove=remove) as warden:
             programs = await Toolbox(warden, os.environ, tell).paths(*programs_of(options.parts))
             build = await postgres_build(options, tell)

@@ -78,6 +78,7 @@ async def test_where_all_have_left_nothing_is_said_of_how_it_ended() -> None:
     table.broken = True
     together: Gathering[str] = Gathering(table)
     said: list[object] = []
+    gc.collect()  # what other tests have left says so by now
     asyncio.get_running_loop().set_exception_handler(lambda _, context: said.append(context))
     leaver = asyncio.create_task(together.find(IDS[0]))
     await asyncio.sleep(0)
@@ -147,9 +148,15 @@ async def test_of_many_at_once_a_few_go_alone_and_the_others_together_when_one_i
 
 async def test_a_place_is_free_again_however_it_was_left(crowded: Crowded) -> None:
     crowd, alone, first, _ = crowded
+    waiting = asyncio.create_task(crowd.find(IDS[2]))
+    await asyncio.sleep(0)
     alone.asked[0].set_exception(ConnectionError("down"))
+    with pytest.raises(ConnectionError):
+        await first[0]
+    async with asyncio.timeout(60):
+        assert await waiting == f"row {IDS[2]}"
     first[1].cancel()
-    await asyncio.wait(first[:2])
+    await asyncio.wait(first[1:2])
     again = [asyncio.create_task(crowd.find(IDS[1])) for _ in range(3)]
     await asyncio.sleep(0)
     assert len(alone.asked) == MOST_ALONE + 2
