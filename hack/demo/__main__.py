@@ -23,7 +23,7 @@ def main(arguments: list[str]) -> int:
     """Run `up` or `down`. Returns the exit status."""
     folder = detached.default_folder().with_name("demo")
     if arguments == ["down"]:
-        return down(folder)
+        return detached.down(folder)
     if arguments not in ([], ["up"]):
         print(__doc__, file=sys.stderr)
         return 2
@@ -34,7 +34,7 @@ def main(arguments: list[str]) -> int:
         return 1
     except KeyboardInterrupt:
         if running(folder):
-            down(folder)
+            detached.down(folder)
         return 130
 
 
@@ -60,19 +60,6 @@ def start(folder: Path, console: Console) -> bool:
         with detached.interrupted_later():
             import hack.demo.show  # noqa: F401, PLC0415
         return plane.wait()
-
-
-def down(folder: Path) -> int:
-    """End everything. Returns the exit status."""
-    state = running(folder)
-    if state is None:
-        print("the demo is not up", file=sys.stderr)
-        return 0
-    if detached.end(state):
-        print("the demo has ended", file=sys.stderr)
-        return 0
-    print(f"process {state.pid} could not be ended", file=sys.stderr)
-    return 1
 
 
 if __name__ == "__main__":

@@ -130,15 +130,7 @@ async def run_until_told(options: argparse.Namespace) -> None:
 
 
 def down(options: argparse.Namespace) -> int:
-    state = running(options.state)
-    if state is None:
-        say(f"no plane is up in {options.state}")
-        return 0
-    if detached.end(state):
-        say("ended")
-        return 0
-    say(f"process {state.pid} could not be ended")
-    return 1
+    return detached.down(options.state)
 
 
 def status(options: argparse.Namespace) -> int:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from hack.plane.state import State, claimed, read_state, remove_state, runs
+from hack.plane.state import State, claimed, read_state, remove_state, running, runs
 
 DOWN_SECONDS: Final = 30.0
 POLL_SECONDS: Final = 0.1
@@ -86,9 +86,17 @@ def interrupted_later() -> Iterator[None]:
         raise KeyboardInterrupt
 
 
-def end(state: State) -> bool:
-    """End the one process of the state; its warden ends all others. Returns whether it has gone."""
-    return any(_ended(state, number) for number in (signal.SIGTERM, signal.SIGKILL))
+def down(folder: Path) -> int:
+    """End the one process of the plane that runs there; its warden ends all others. Returns the exit status."""
+    state = running(folder)
+    if state is None:
+        print(f"plane: no plane is up in {folder}", file=sys.stderr)
+        return 0
+    if any(_ended(state, number) for number in (signal.SIGTERM, signal.SIGKILL)):
+        print("plane: ended", file=sys.stderr)
+        return 0
+    print(f"plane: process {state.pid} could not be ended", file=sys.stderr)
+    return 1
 
 
 def _ended(state: State, number: signal.Signals) -> bool:

@@ -38,9 +38,10 @@ def make_root(directory: Path | None, account: Account | None, *, lasting: bool)
 
 def temporary(account: Account | None, *, lasting: bool) -> Path:
     """Where temporary folders are made. TMPDIR is obeyed."""
-    if lasting or "TMPDIR" in os.environ or not is_roomy(MEMORY, available_bytes()):
-        return Path(tempfile.gettempdir())
-    return MEMORY if account is None or can_reach(account, MEMORY) else Path(tempfile.gettempdir())
+    reachable = account is None or can_reach(account, MEMORY)
+    if not lasting and "TMPDIR" not in os.environ and reachable and is_roomy(MEMORY, available_bytes()):
+        return MEMORY
+    return Path(tempfile.gettempdir())
 
 
 def is_roomy(folder: Path, available: int) -> bool:
