@@ -110,14 +110,16 @@ class Sealer:
             return int(await _one(tx, sql.SEAL, MOST_ROWS))
 
     async def _look(self, tx: Tx) -> None:
-        database = await look(tx, self._known.head)
-        raised = database.epoch > self._known.epoch
-        shortfall = "" if raised else standing.shortfall(self._known, database)
+        # The answer is about what was asked: another look may come to know more while this one waits for it.
+        known = self._known
+        database = await look(tx, known.head)
+        raised = database.epoch > known.epoch
+        shortfall = "" if raised else standing.shortfall(known, database)
         if shortfall and not self._shortfall:
             log.critical("database_restored", reason=shortfall)
         self._shortfall = shortfall
-        if not shortfall:
-            self._known = standing.seen(self._known, database)
+        if not shortfall and self._known is known:
+            self._known = standing.seen(known, database)
 
     async def _keep(self, ring: Ring, statement: str) -> None:
         if self._export is None:

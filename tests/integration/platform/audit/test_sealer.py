@@ -10,11 +10,13 @@ import pytest
 
 from bulkhead.platform.audit import heads, standing
 from bulkhead.platform.audit.export import HeadLine, KeyLine, Unwritable, lines
+from bulkhead.platform.audit.heads import Head
+from bulkhead.platform.audit.look import look
 from bulkhead.platform.audit.sealer import MOST_ROWS
 from bulkhead.platform.database.scope import Scope, Unavailable, transaction
 from bulkhead.platform.signing.sealing import Unsealable
 from tests.integration.platform.audit.gen import Platform, wrong
-from tests.integration.platform.server import Servers, one
+from tests.integration.platform.server import Client, Servers, one
 from tests.world import eventually
 
 
@@ -167,6 +169,28 @@ async def test_a_replica_that_signed_nothing_itself_finds_it_too(platform: Platf
     await cut(platform, 2)
     await watching.look()
     assert "row 3" in watching.shortfall
+
+
+async def test_of_two_looks_at_once_neither_takes_what_the_other_saw_for_a_restore(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sealer = await platform.sealed(1)
+    overtaken = iter((True,))
+
+    async def answered_late(tx: Client, head: Head | None) -> standing.Database:
+        answer = await look(tx, head)
+        if next(overtaken, False):
+            await platform.act()
+            await sealer.seal()
+            await sealer.look()
+        return answer
+
+    monkeypatch.setattr("bulkhead.platform.audit.sealer.look", answered_late)
+    await sealer.look()
+    assert sealer.shortfall == ""
+    await cut(platform, 1)
+    await sealer.look()
+    assert "row 2" in sealer.shortfall
 
 
 async def test_a_fence_is_taken_as_it_is(platform: Platform) -> None:
