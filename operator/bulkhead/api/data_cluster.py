@@ -10,7 +10,7 @@ from msgspec import Meta as Bounds
 from bulkhead.api.meta import Conditions, LocalRef, Meta, Struct
 from bulkhead.api.names import RESERVED_SCHEMAS
 from bulkhead.api.rules import SET, Rule, checked, literal, map_by, matching, slug_rules
-from bulkhead.api.scalars import CLOSED_RANGES, NETWORK, Cidr, Extension, Port
+from bulkhead.api.scalars import CLOSED_RANGES, NETWORK, Cidr, ClockSkewMinutes, Extension, Port
 
 Word = Annotated[
     str,
@@ -201,6 +201,8 @@ class PlatformCluster(Struct, frozen=True, kw_only=True):
 
     cluster_id: Annotated[str, Bounds(max_length=36)] = ""
     """The platform's id of it; empty: it has not joined."""
+    clock_skew_minutes: ClockSkewMinutes = 0
+    """By how much the operator's clock is ahead of the platform's, behind it where negative; 0: by a minute at most."""
 
 
 NOT_JOINED = PlatformCluster()

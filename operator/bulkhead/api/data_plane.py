@@ -12,6 +12,7 @@ from bulkhead.api.rules import SET, Rule, literal, matching
 from bulkhead.api.scalars import (
     LOOPBACK_HOSTS,
     Cidr,
+    ClockSkewMinutes,
     Duration,
     EngineUrl,
     Extension,
@@ -351,6 +352,8 @@ class PlatformPlane(Struct, frozen=True, kw_only=True):
     """The platform's id of it; empty: it has not joined."""
     fingerprint: Annotated[str, Bounds(max_length=64)] = ""
     """Of its public key, to be compared with the one that the platform shows before it is confirmed there."""
+    clock_skew_minutes: ClockSkewMinutes = 0
+    """By how much the operator's clock is ahead of the platform's, behind it where negative; 0: by a minute at most."""
 
 
 NOT_JOINED = PlatformPlane()

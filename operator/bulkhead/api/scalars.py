@@ -38,6 +38,9 @@ Slug = Annotated[str, Meta(max_length=48, pattern=SLUG_PATTERN), checked(*slug_r
 
 Port = Annotated[int, Meta(ge=1, le=65535)]
 
+ClockSkewMinutes = Annotated[int, Meta(ge=-(2**33), le=2**33)]
+"""Any two clocks of the years 1 to 9999 are less apart."""
+
 Host = Annotated[
     str,
     Meta(max_length=253),

@@ -79,7 +79,7 @@ async def reconcile(name: str, deps: Deps) -> Outcome:
     parts = await _prepare_engines(plane, record, secrets, deps)
     await _publish(plane, parts, deps)
     standing = await registered.join_plane(plane, record, platform, secrets, deps)
-    await _write_status(plane, registered.plane_status(record.record, plane), parts, standing, leaving, deps)
+    await _write_status(plane, registered.plane_status(record.record, plane, deps), parts, standing, leaving, deps)
     good = all(part.verdict.good for part in parts.values()) and not standing.retry
     return DONE if good else RETRY
 

@@ -16,7 +16,8 @@ import msgspec
 import structlog
 
 from bulkhead.api.conditions import ConditionType, Reason, Status, condition
-from bulkhead.api.data_cluster import DataCluster
+from bulkhead.api.data_cluster import NOT_JOINED as CLUSTER_NOT_JOINED
+from bulkhead.api.data_cluster import DataCluster, PlatformCluster
 from bulkhead.api.data_plane import NOT_JOINED, DataPlane, PlatformPlane
 from bulkhead.api.meta import Condition
 from bulkhead.api.record import Outline, PlaneRecord, Record, Registration
@@ -145,12 +146,16 @@ def conditions(plane: DataPlane, standing: Standing) -> list[Condition]:
     return [*found, *(before if standing.verdicts else ())]
 
 
-def plane_status(record: PlaneRecord, plane: DataPlane) -> PlatformPlane:
-    """Id and fingerprint, for people; empty without a platform."""
+def plane_status(record: PlaneRecord, plane: DataPlane, deps: Deps) -> PlatformPlane:
+    """Id, fingerprint and clock, for people; empty without a platform."""
     held = record.registration
     if plane.spec.platform is None or held is None:
         return NOT_JOINED
-    return PlatformPlane(plane_id=held.identity, fingerprint=decide.signing_key(held).public.fingerprint)
+    return PlatformPlane(
+        plane_id=held.identity,
+        fingerprint=decide.signing_key(held).public.fingerprint,
+        clock_skew_minutes=_skew(deps.beats.contact(plane.metadata.uid), plane.status.platform),
+    )
 
 
 # -- a data cluster ----------------------------------------------------------------------------------------------------
@@ -271,7 +276,9 @@ async def _tell(cluster: DataCluster, verdicts: Verdicts, identity: str, deps: D
     """Write the two conditions where they are not so yet; what is not in `verdicts` although it has joined is kept."""
     newest = deps.view.data_cluster(cluster.metadata.name)
     if newest is not None and newest.metadata.uid == cluster.metadata.uid:
-        await status.write(newest, with_platform(newest, verdicts, identity, deps.clock()), deps)
+        skew = _skew(deps.beats.contact(cluster.metadata.uid), newest.status.platform)
+        platform = PlatformCluster(cluster_id=identity, clock_skew_minutes=skew) if identity else CLUSTER_NOT_JOINED
+        await status.write(newest, with_platform(newest, verdicts, platform, deps.clock()), deps)
 
 
 # -- the end -----------------------------------------------------------------------------------------------------------
@@ -342,13 +349,14 @@ def describe(member: Member, view: View, release: str) -> Told | None:
         return None
     if member.kind is IdentityKind.PLANE:
         clusters = view.data_clusters_on(member.plane)
-        return Told(plane_heartbeat(plane, clusters, release=release, acknowledged=member.acknowledged))
+        beat = plane_heartbeat(plane, clusters, release=release, acknowledged=member.acknowledged)
+        return Told(beat, skew=plane.status.platform.clock_skew_minutes)
     cluster = view.data_cluster(member.subject[1])
     if cluster is None or cluster.metadata.uid != member.uid:
         return None
     applied, versions = member.registration.applied_generation, plane.status.versions
     beat = cluster_heartbeat(cluster, versions, release=release, applied=applied, acknowledged=member.acknowledged)
-    return Told(beat, rows(cluster, versions))
+    return Told(beat, rows(cluster, versions), skew=cluster.status.platform.clock_skew_minutes)
 
 
 # -- words -------------------------------------------------------------------------------------------------------------
@@ -395,12 +403,23 @@ def _verdicts(contact: Contact | None) -> Verdicts:
     if contact is None:
         return {ConditionType.REGISTERED: READY}
     if contact.connected:
-        said = f"this cluster's clock and the platform's are {abs(contact.skew)} minutes apart" if contact.skew else ""
-        return {ConditionType.REGISTERED: READY, ConditionType.CONNECTED: Verdict(Status.TRUE, Reason.READY, said)}
+        connected = Verdict(Status.TRUE, Reason.READY, _said_of_clocks(contact.skew))
+        return {ConditionType.REGISTERED: READY, ConditionType.CONNECTED: connected}
     reason = Reason.PLATFORM_UNAVAILABLE if contact.code is None else Reason.PLATFORM_REFUSED
     connected = waiting(reason, contact.why)
     ended = contact.code in decide.ENDED
     return {ConditionType.REGISTERED: connected if ended else READY, ConditionType.CONNECTED: connected}
+
+
+def _said_of_clocks(skew: int) -> str:
+    if not skew:
+        return ""
+    return f"this cluster's clock is {abs(skew)} min {'ahead of' if skew > 0 else 'behind'} the platform's"
+
+
+def _skew(contact: Contact | None, before: PlatformCluster | PlatformPlane) -> int:
+    """Minutes; where no heartbeat was answered since, as it was."""
+    return contact.skew if contact is not None and contact.connected else before.clock_skew_minutes
 
 
 def _failed(error: PlatformError, held: Registration | None, plane: DataPlane) -> Verdicts:

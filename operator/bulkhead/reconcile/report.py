@@ -110,7 +110,7 @@ def status_of(cluster: DataCluster, progress: Progress, now: datetime) -> DataCl
 
 
 def with_platform(
-    cluster: DataCluster, verdicts: Mapping[ConditionType, Verdict], identity: str, now: datetime
+    cluster: DataCluster, verdicts: Mapping[ConditionType, Verdict], platform: PlatformCluster, now: datetime
 ) -> DataClusterStatus:
     """The status as it is, with these verdicts on the platform and nothing else changed. Of what they leave out nothing
     new is known; none at all: there is no platform."""
@@ -126,7 +126,7 @@ def with_platform(
     return msgspec.structs.replace(
         before,
         phase=_phase_with(before.phase, conditions),
-        platform=PlatformCluster(cluster_id=identity) if identity else NOT_JOINED,
+        platform=platform,
         conditions=conditions,
     )
 

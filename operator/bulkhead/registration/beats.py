@@ -64,10 +64,14 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What a member tells: its heartbeat, and of a cluster its metadata."""
+    """What a member tells: its heartbeat, and of a cluster its metadata.
+
+    skew: minutes by which its status says that the clocks differ
+    """
 
     heartbeat: Heartbeat
     rows: Rows | None = None
+    skew: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +80,7 @@ class Contact:
 
     why: of no connection
     code: the platform's own, where that is why
-    skew: minutes by which the clocks differ; 0: not worth saying
+    skew: minutes by which our clock is ahead of the platform's; 0: not worth saying
     """
 
     connected: bool
@@ -304,14 +308,14 @@ class Beats:
         except PlatformError as error:
             pulse.trouble = str(error)
             return
-        self._accepted(pulse, answer)
+        self._accepted(pulse, answer, told.skew)
         if told.rows is not None:
             await self._sync(pulse, platform, told.rows)
 
-    def _accepted(self, pulse: _Pulse, answer: HeartbeatAnswer) -> None:
+    def _accepted(self, pulse: _Pulse, answer: HeartbeatAnswer, said: int) -> None:
         pulse.accepted, pulse.refused = self._clock(), None
         pulse.work_from = 0.0
-        pulse.skew = _skew(round(self._wall()) - answer.server_time, pulse.skew)
+        pulse.skew = _skew(round(self._wall()) - answer.server_time, said)
         rotation = answer.rotation.replaces if answer.rotation is not None else ""
         pulse.learnt = Learnt(desired=answer.desired, links=answer.succession, rotation=rotation)
         if answer.snapshot is not None:
@@ -397,7 +401,8 @@ def _outcome(contact: Contact) -> Contact:
 
 
 def _skew(seconds: int, said: int) -> int:
-    """Minutes to say. What was said stays while it is about right, or each heartbeat would say something else."""
+    """Minutes to say. What was said stays while it is about right, or each heartbeat, and each restart, would say
+    something else."""
     if abs(seconds) <= SKEW_SECONDS // 2 or (not said and abs(seconds) <= SKEW_SECONDS):
         return 0
     about_right = abs(seconds / 60 - said) <= max(1.0, abs(said) / 2)

@@ -13,6 +13,7 @@ import pytest
 from aiohttp import web
 
 from bulkhead.api.conditions import ConditionType, Phase, Reason, Status
+from bulkhead.api.data_cluster import NOT_JOINED as CLUSTER_NOT_JOINED
 from bulkhead.api.data_plane import NOT_JOINED, PlatformEndpoint
 from bulkhead.api.meta import Condition, LocalRef
 from bulkhead.api.record import EngineName, Record
@@ -29,6 +30,7 @@ from bulkhead.reconcile.planes import OpenPlane
 from bulkhead.reconcile.records import OpenRecord
 from bulkhead.reconcile.report import Verdict, digest, waiting, with_platform
 from bulkhead.registration import decide
+from bulkhead.registration.beats import Contact
 from bulkhead.registration.decide import Learnt
 from tests.scripted_platform import ScriptedPlatform, refused
 from tests.unit.protocol.gen import OTHER_UID, PLATFORM, UID
@@ -375,6 +377,26 @@ async def test_after_a_restart_nothing_is_written_or_asked_before_the_roll_was_c
     assert (office.kube.writes[writes:], office.platform.calls[calls:]) == ([], [])
 
 
+@pytest.mark.parametrize(("minutes", "said"), [(-60, "60 min behind"), (7, "7 min ahead of"), (0, "")])
+async def test_a_clock_that_is_off_is_said_and_the_status_remembers_it_over_a_restart(
+    office: Office, monkeypatch: pytest.MonkeyPatch, minutes: int, said: str
+) -> None:
+    await office.look_until_still()
+    monkeypatch.setattr(office.beats, "contact", lambda _: Contact(connected=True, skew=minutes))
+    await office.look()
+    assert said in office.condition(ConditionType.CONNECTED)[2]
+    await office.look()
+    member = office.beats.member(OTHER_UID)
+    assert member is not None
+    told = registered.describe(member, office.view, "0.1.0")
+    assert told is not None
+    assert told.skew == minutes
+    monkeypatch.setattr(office.beats, "contact", lambda _: None)
+    writes = len(office.kube.writes)
+    await office.look()
+    assert office.kube.writes[writes:] == []
+
+
 # -- pure --------------------------------------------------------------------------------------------------------------
 def in_place() -> Any:
     ready = [Condition(type=kind, status="True", reason="Ready") for kind in ("Ready", "Connected", "Registered")]
@@ -383,14 +405,15 @@ def in_place() -> Any:
 
 def test_losing_the_platform_unsettles_nothing() -> None:
     before = in_place()
-    after = with_platform(before, LOST, "", gen.NOW)
+    after = with_platform(before, LOST, CLUSTER_NOT_JOINED, gen.NOW)
     assert after.phase == Phase.OFFLINE
     assert digest(after) == digest(before.status)
 
 
 def test_what_is_not_known_anew_stays_as_it_was() -> None:
     before = in_place()
-    after = with_platform(before, {ConditionType.REGISTERED: Verdict(Status.TRUE, Reason.READY)}, "", gen.NOW)
+    registered_ = {ConditionType.REGISTERED: Verdict(Status.TRUE, Reason.READY)}
+    after = with_platform(before, registered_, CLUSTER_NOT_JOINED, gen.NOW)
     assert [c for c in after.conditions if c.type == "Connected"] == [before.status.conditions[1]]
 
 
@@ -449,5 +472,5 @@ async def test_a_plane_without_a_platform_calls_and_says_nothing() -> None:
     standing = await registered.join_plane(plane, record, opened, {}, office.deps)
     assert (opened, standing) == (None, registered.NO_PLATFORM)
     assert registered.conditions(plane, standing) == []
-    assert registered.plane_status(record.record, plane) is NOT_JOINED
+    assert registered.plane_status(record.record, plane, office.deps) is NOT_JOINED
     assert office.kube.stored(DATA_PLANES, "default") is not None

@@ -80,6 +80,7 @@ class Desk:
     looks: list[tuple[Subject, float]] = field(default_factory=list)
     documents: int = 1
     skew: float = 0.0
+    said: int = 0
 
     def looked_at(self, subject: Subject = ACME) -> int:
         return sum(each == subject for each, _ in self.looks)
@@ -89,7 +90,7 @@ class Desk:
 async def running(members: Iterable[Member] = (), *, jitter: float | Callable[[], float] = 0.5) -> AsyncIterator[Desk]:
     def describe(member: Member) -> Told:
         row = IndexRow(id=UID, documents=desk.documents)
-        return Told(beat(member), {key(row): row})
+        return Told(beat(member), {key(row): row}, skew=desk.said)
 
     beats = Beats(
         describe=describe,
@@ -411,9 +412,20 @@ async def test_clocks_that_are_an_hour_apart_are_said_and_change_nothing_else() 
         contact = desk.beats.contact("uid-acme")
         assert contact is not None
         assert (contact.connected, contact.skew) == (True, -60)
-        desk.skew = -3630.0
+        desk.skew, desk.said = -3630.0, contact.skew
         await asyncio.sleep(300)
         assert desk.looked_at() == 1
+
+
+@in_virtual_time
+async def test_what_was_said_of_a_clock_before_a_restart_is_not_said_anew_while_it_is_about_right() -> None:
+    async with running() as desk:
+        desk.skew, desk.said = -3700.0, -60
+        desk.beats.enrol(member())
+        await asyncio.sleep(1)
+        contact = desk.beats.contact("uid-acme")
+        assert contact is not None
+        assert contact.skew == -60
 
 
 @pytest.mark.parametrize(
