@@ -19,6 +19,7 @@ TOGETHER = (
     "integration/operator/joined",
     "integration/operator",
     "integration/kube",
+    "integration/control_plane",
     *(f"integration/platform/{subject}" for subject in ("audit", "clusters", "database", "events", "http")),
     *(f"integration/platform/{subject}" for subject in ("joining", "proxy", "quota", "signing", "users")),
     "contract/qdrant",

@@ -1,6 +1,6 @@
 """What is asked for can not be had: a condition says why and what to do, nobody else notices, and it heals by itself.
 
-What the API server itself refuses is in `test_api_server.py`.
+What the API server itself refuses is in `control_plane/test_api_server.py`.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ import contextlib
 import copy
 import json
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from http.client import HTTPSConnection
 from ipaddress import ip_network
@@ -16,7 +16,6 @@ from urllib.parse import urlsplit
 
 import msgspec
 import pytest
-import pytest_asyncio
 import yaml
 import yarl
 from hypothesis import HealthCheck, Phase, assume, given, settings
@@ -33,10 +32,10 @@ from bulkhead.api.quantity import size_in_bytes
 from bulkhead.api.tenant import Tenant
 from bulkhead.reconcile.children import Owner, contents
 from bulkhead.reconcile.tenant import Create, decide, listed
-from hack.plane.plane import Part, Plane, PlaneOptions
+from hack.plane.plane import Plane
 from tests.unit.api import gen
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 OPERATOR = "system:serviceaccount:bulkhead-system:bulkhead-operator"
 KINDS: dict[str, type[Struct]] = {"DataPlane": DataPlane, "Plan": Plan, "Tenant": Tenant, "DataCluster": DataCluster}
 UID = "3f9a1c2e-0000-4000-8000-000000000001"
@@ -199,15 +198,6 @@ def tenant_namespace(name: str = "tenant-acme", uid: str = UID) -> Json:
 
 
 # -- fixtures ----------------------------------------------------------------------------------------------------------
-@pytest_asyncio.fixture(scope="module")
-async def plane() -> AsyncIterator[Plane]:
-    """A control plane with everything in `manifests/`."""
-    async with Plane.start(PlaneOptions(parts=frozenset({Part.KUBERNETES}), fsync=False)) as plane:
-        await plane.kubectl("apply", "-k", str(ROOT / "manifests"))
-        await plane.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
-        yield plane
-
-
 @pytest.fixture(scope="module")
 def line(plane: Plane) -> Iterator[HTTPSConnection]:
     """A connection to the API server as its administrator, once the policies are in force."""
@@ -487,7 +477,7 @@ HOSTILE = st.sampled_from(
         "acme--x",
         "system:x",
         "ü",
-        "\ud83d\ude00",
+        "\U0001f600",
         "a" * 600,
     ]
 ) | st.text(max_size=40)

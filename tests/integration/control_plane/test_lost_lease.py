@@ -16,8 +16,8 @@ from bulkhead.reconcile.dispatch import Reconciler
 from bulkhead.reconcile.view import View
 from bulkhead.runtime.mutations import Mutations
 from hack.plane.installation import NAMESPACE, Installation
+from tests.integration.control_plane.flows import reconciler
 from tests.integration.kube.cluster import Json, Requests, access, client_of, fresh
-from tests.integration.reconcile.flows import reconciler
 from tests.unit.reconcile import gen
 
 WRITES = ("create", "update", "patch", "delete")

@@ -20,8 +20,8 @@ from bulkhead.reconcile.key import Key
 from bulkhead.reconcile.view import View
 from bulkhead.runtime.mutations import Mutations
 from hack.plane.installation import NAMESPACE, Installation
+from tests.integration.control_plane.flows import reconciler
 from tests.integration.kube.cluster import access, client_of, fresh
-from tests.integration.reconcile.flows import reconciler
 
 Json = dict[str, Any]
 
