@@ -57,14 +57,16 @@ async def run(cluster: DataCluster, deps: Deps) -> Outcome:
     plane = deps.view.data_plane(record.record.plane)
     if plane is not None and deps.planes.open_plane(plane) is None:
         return DONE  # the plane's own first reconcile is not through; it brings us back
-    parts = await _cut(cluster, record.record, deps)
+    # Asked once: what the plane no longer offers when it is to be erased is not erased, and must not pass for that.
+    subjects, parts = _parted(cluster, record.record, deps)
+    parts |= await suspension.cut(cluster, subjects, deps)  # first: whatever else fails, nobody can write any more
     parts |= await _remove_namespace(cluster, record.record, deps)
     # Asked once: a Tenant that changes its mind in between must not have the record of kept data forgotten.
     policy = await _policy(cluster, deps)
     if isinstance(policy, Verdict):
         return await _report(cluster, parts, policy, deps)
     if policy is DeletionPolicy.DELETE:
-        parts |= await _erase(cluster, record.record, parts, deps)
+        parts |= await _erase(cluster, subjects, parts, deps)
     parts |= await _give_notice(cluster, record, deps)
     if not all(verdict.good for verdict in parts.values()):
         return await _report(cluster, parts, None, deps)
@@ -104,17 +106,13 @@ async def _policy(cluster: DataCluster, deps: Deps) -> DeletionPolicy | Verdict:
         return _TENANT_UNREADABLE
 
 
-async def _cut(cluster: DataCluster, record: Record, deps: Deps) -> dict[ConditionType, Verdict]:
-    """Close every engine to the tenant before anything else: whatever else fails, nobody can write any more."""
-    subjects, parts = _parted(cluster, record, deps)
-    return parts | await suspension.cut(cluster, subjects, deps)
-
-
 async def _erase(
-    cluster: DataCluster, record: Record, parts: Mapping[ConditionType, Verdict], deps: Deps
+    cluster: DataCluster,
+    subjects: Mapping[EngineName, TenantSubject],
+    parts: Mapping[ConditionType, Verdict],
+    deps: Deps,
 ) -> dict[ConditionType, Verdict]:
     """Erase in every engine that is cut, side by side, each until a last look finds nothing of ours."""
-    subjects, _ = _parted(cluster, record, deps)
     cut = {name: subject for name, subject in subjects.items() if parts[ENGINE_CONDITIONS[name]].good}
     me = key.data_cluster(cluster.metadata.name)
     verdicts = await together(erase(me, subject, deps.mutations) for subject in cut.values())

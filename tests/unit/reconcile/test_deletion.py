@@ -10,14 +10,18 @@ import msgspec
 import pytest
 
 from bulkhead.api import labels
+from bulkhead.api.conditions import Reason
 from bulkhead.api.data_cluster import DataCluster, DeletionPolicy
 from bulkhead.api.record import EngineName, Record
-from bulkhead.kube.resources import CUSTOM_RESOURCE_DEFINITIONS, DATA_CLUSTERS, TENANTS
+from bulkhead.kube.resources import CUSTOM_RESOURCE_DEFINITIONS, DATA_CLUSTERS, TENANTS, Resource
 from bulkhead.reconcile import deletion
+from bulkhead.reconcile.deps import RETRY
 from bulkhead.reconcile.planes import OpenPlane
+from bulkhead.reconcile.report import waiting
 from tests.unit.reconcile import gen
 from tests.unit.reconcile.desk import Desk
 from tests.unit.reconcile.memory_engine import Database, Gated, MemoryEngine
+from tests.unit.reconcile.memory_kube import MemoryKube
 
 OURS = Database("bulkhead:here:u-dc-acme")
 SHUT = Database(OURS.stamp, open=False)
@@ -35,16 +39,20 @@ async def gated() -> AsyncIterator[Gated]:
         yield gated
 
 
-async def after(gated: Gated, live: dict[str, Any] | None, record: Record | None = None) -> Desk:
-    """A DataCluster and a Tenant that both say Delete, as the watches show them; `live`: the Tenant as it is by now.
-    One deletion has run."""
+async def before(gated: Gated, live: dict[str, Any] | None, record: Record | None = None) -> Desk:
+    """A DataCluster and a Tenant that both say Delete, as the watches show them; `live`: the Tenant as it is by now."""
     crd, tenant = (CUSTOM_RESOURCE_DEFINITIONS, CRD), ((TENANTS, live),) if live else ()
     desk = Desk.of(gen.plan(), gen.plane(), GOING, more=(crd, *tenant))
     gen.show(desk.view, gen.tenant(deletion_policy=DELETE))
     await desk.deps.records.draft(record or gen.record()).save()
-    await desk.deps.planes.publish(
-        "default", OpenPlane(gen.uid_of("default"), "v-1", {EngineName.POSTGRES: gated.opened})
-    )
+    engines = {EngineName.POSTGRES: gated.opened}
+    await desk.deps.planes.publish("default", OpenPlane(gen.uid_of("default"), "v-1", engines, engines))
+    return desk
+
+
+async def after(gated: Gated, live: dict[str, Any] | None, record: Record | None = None) -> Desk:
+    """The same once one deletion has run."""
+    desk = await before(gated, live, record)
     await deletion.run(GOING, desk.deps)
     return desk
 
@@ -71,6 +79,25 @@ async def test_what_lies_on_a_server_that_took_the_place_of_the_former_is_erased
 async def test_what_a_tenant_that_is_gone_left_to_be_erased_is_erased(gated: Gated) -> None:
     desk = await after(gated, None)
     assert (gated.engine.databases, is_let_go(desk)) == ({}, True)
+
+
+async def test_what_is_out_of_use_when_it_is_to_be_erased_keeps_the_deletion_waiting(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Between cut and erasure its admin Secret goes. What was cut there must not pass for erased."""
+    gated = Gated(MemoryEngine(databases={"acme": OURS}))
+    desk = await before(gated, None)
+    out_of_use = {EngineName.POSTGRES: waiting(Reason.SECRET_MISSING, "it is gone")}
+
+    async def get(resource: Resource, name: str, namespace: str | None = None) -> dict[str, Any]:
+        if resource == TENANTS:
+            await desk.deps.planes.publish("default", OpenPlane(gen.uid_of("default"), "v-2", out_of_use))
+        return await MemoryKube.get(desk.kube, resource, name, namespace)
+
+    monkeypatch.setattr(desk.kube, "get", get)
+    assert await deletion.run(GOING, desk.deps) == RETRY
+    assert (gated.engine.databases, is_let_go(desk)) == ({"acme": SHUT}, False)
+    assert await desk.deps.records.load(Record, GOING.metadata.uid) is not None
 
 
 async def test_a_tenant_that_wants_the_data_kept_is_heard_before_its_watch_shows_it(gated: Gated) -> None:
