@@ -86,6 +86,7 @@ async def open_platform(
             f'spec.platform.caSecretRef names the Secret "{endpoint.ca_secret_ref.name}", which the operator\'s '
             f'namespace does not have with the key "{planes.CA_KEY}": create it there',
         )
+    before = deps.beats.platform(plane.metadata.name)
     try:
         url = platform_url(endpoint.url)
         platform = await deps.beats.connect(plane.metadata.name, url, ca[planes.CA_KEY] if ca else None)
@@ -95,6 +96,8 @@ async def open_platform(
     held = record.registration
     if held is not None and held.key_id and held.platform == url and held.identity == _plane_aim(plane, url).identity:
         deps.beats.enrol(_member(key.data_plane(plane.metadata.name), plane.metadata.uid, plane, held))
+    if platform is not before:
+        _look_at_clusters(plane, deps)  # who waits for the one before to answer, or for there to be one, waits in vain
     return platform
 
 
@@ -134,9 +137,13 @@ async def join_plane(
     deps.beats.enrol(member)
     if was is None or was.registration.identity != held.identity or was.registration.platform != held.platform:
         log.info("plane_joined", plane=plane.metadata.name, identity=held.identity)
-        for cluster in deps.view.data_clusters_on(plane.metadata.name):
-            deps.enqueue(key.data_cluster(cluster.metadata.name))
+        _look_at_clusters(plane, deps)
     return Standing(_verdicts(deps.beats.contact(uid)))
+
+
+def _look_at_clusters(plane: DataPlane, deps: Deps) -> None:
+    for cluster in deps.view.data_clusters_on(plane.metadata.name):
+        deps.enqueue(key.data_cluster(cluster.metadata.name))
 
 
 def conditions(plane: DataPlane, standing: Standing) -> list[Condition]:

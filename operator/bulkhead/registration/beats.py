@@ -154,9 +154,11 @@ class Beats:
         if known is not None and known[0] == print_:
             return known[1]
         opened = self._open_platform(url, ca_pem, Silence(self._clock, self._silence_ended))
-        await self.disconnect(plane)
+        # Before the other one is closed: who looks meanwhile would take the plane for one without a platform.
         self._platforms[plane] = (print_, opened)
         self._connected.set()
+        if known is not None:
+            await known[1].close()
         return opened
 
     async def disconnect(self, plane: str) -> None:

@@ -32,6 +32,7 @@ from bulkhead.reconcile.report import Verdict, digest, waiting, with_platform
 from bulkhead.registration import decide
 from bulkhead.registration.beats import Contact
 from bulkhead.registration.decide import Learnt
+from hack.plane.certificates import Authority
 from tests.scripted_platform import ScriptedPlatform, refused
 from tests.unit.protocol.gen import OTHER_UID, PLATFORM, UID
 from tests.unit.reconcile import gen
@@ -84,8 +85,11 @@ class Office(Desk):
         raise AssertionError("it never comes to rest")
 
 
-def endpoint(url: str) -> PlatformEndpoint:
-    return PlatformEndpoint(url=url, registration_token_secret_ref=LocalRef(name="platform-token"))
+def endpoint(url: str, ca: str = "") -> PlatformEndpoint:
+    ca_ref = LocalRef(name=ca) if ca else None
+    return PlatformEndpoint(
+        url=url, registration_token_secret_ref=LocalRef(name="platform-token"), ca_secret_ref=ca_ref
+    )
 
 
 @pytest.fixture
@@ -112,6 +116,7 @@ async def office(scripted: ScriptedPlatform, gated: Gated) -> AsyncIterator[Offi
     token = {"platform-token": {"token": scripted.plane_token()}}
     record = office.deps.records.draft(gen.plane_record(uid=UID))
     opened = await registered.open_platform(plane, record.record, token, office.deps)
+    office.enqueued.clear()
     standing = await registered.join_plane(plane, record, opened, token, office.deps)
     assert (standing.retry, standing.verdicts[ConditionType.REGISTERED].good) == (False, True)
     yield office
@@ -203,6 +208,31 @@ async def test_who_finds_the_platform_silent_waits_for_it_and_does_not_ask(offic
     office.now += 1000.0
     await office.look()
     assert (ME, 15.0) in office.looks
+
+
+async def test_who_waits_for_a_silent_platform_is_looked_at_once_its_ca_is_another(office: Office) -> None:
+    await office.platform.stop()
+    for _ in range(6):
+        await office.look()
+    silent = office.beats.platform("default")
+    assert silent is not None
+    assert silent.silence.closed
+    plane = gen.plane(metadata={"uid": UID}, platform=endpoint(office.platform.url, ca="platform-ca"))
+    ca = {"platform-ca": {"ca.crt": Authority("platform", gen.NOW).certificate}}
+    office.enqueued.clear()
+    for _ in range(2):
+        await registered.open_platform(plane, gen.plane_record(uid=UID), ca, office.deps)
+    assert office.enqueued == [ME]
+
+
+async def test_who_found_no_platform_is_looked_at_once_its_plane_has_one(office: Office) -> None:
+    plane = gen.plane(metadata={"uid": UID}, platform=endpoint(office.platform.url))
+    await office.beats.disconnect("default")
+    await office.look()
+    assert office.condition(ConditionType.REGISTERED)[:2] == ("False", "Registering")
+    office.enqueued.clear()
+    await registered.open_platform(plane, gen.plane_record(uid=UID), {}, office.deps)
+    assert office.enqueued == [ME]
 
 
 async def test_while_others_join_there_is_no_waiting_in_a_worker(office: Office) -> None:

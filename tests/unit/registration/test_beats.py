@@ -45,9 +45,10 @@ class FakePlatform(Platform):
         self.keys: list[str] = []
         self.syncs: list[Snapshot | Delta] = []
         self.running = self.most = 0
+        self.on_close: Callable[[], None] = lambda: None
 
     async def close(self) -> None:
-        pass
+        self.on_close()
 
     async def heartbeat(self, kind: IdentityKind, identity: str, key: ServiceKey, body: Heartbeat) -> HeartbeatAnswer:
         assert (kind, body.protocol) == (IdentityKind.CLUSTER, PROTOCOL)
@@ -468,3 +469,12 @@ async def test_those_who_waited_for_a_silent_platform_are_looked_at_once_it_answ
         desk.platform.error = None
         await asyncio.sleep(60)
         assert desk.looked_at(("DataCluster", "waiting")) == 1
+
+
+@in_virtual_time
+async def test_a_plane_whose_platform_is_replaced_has_one_all_the_time() -> None:
+    async with running() as desk:
+        found: list[Platform | None] = []
+        desk.platform.on_close = lambda: found.append(desk.beats.platform("default"))
+        other = await desk.beats.connect("default", PLATFORM, "another CA")
+        assert found == [other]
