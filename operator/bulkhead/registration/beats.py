@@ -281,7 +281,7 @@ class Beats:
             await self._beat_alone(pulse)
         except Exception as error:  # noqa: BLE001 - what one member meets must not end the beats of all
             log.critical("beat_broke", subject="/".join(pulse.member.subject), error=type(error).__name__)
-        if self._pulses.get(pulse.member.uid) is pulse:
+        if self._counts(pulse):
             self._say(pulse)
 
     async def _beat_alone(self, pulse: _Pulse) -> None:
@@ -341,6 +341,8 @@ class Beats:
     async def _sync(self, pulse: _Pulse, platform: Platform, rows: Rows) -> None:
         held = pulse.member.registration
         for _ in range(2):  # the second time with the number of the stream that the platform has
+            if not self._counts(pulse):
+                return  # after a late answer: what its successor told since is newer than these rows
             pulse.streaming = streaming.outgoing(pulse.streaming, rows)
             request = pulse.streaming.pending
             if request is None:
@@ -356,6 +358,10 @@ class Beats:
             else:
                 pulse.streaming = streaming.answered(pulse.streaming, answer)
                 return
+
+    def _counts(self, pulse: _Pulse) -> bool:
+        """Whether it is still its member's: with another key that has another one, and none once it was withdrawn."""
+        return self._pulses.get(pulse.member.uid) is pulse
 
     def _say(self, pulse: _Pulse) -> None:
         """Have the object looked at where it has something to take over, or to say that it did not say yet."""

@@ -46,6 +46,7 @@ class FakePlatform(Platform):
         self.syncs: list[Snapshot | Delta] = []
         self.running = self.most = 0
         self.on_close: Callable[[], None] = lambda: None
+        self.on_sync: Callable[[], None] = lambda: None
 
     async def close(self) -> None:
         self.on_close()
@@ -65,6 +66,7 @@ class FakePlatform(Platform):
 
     async def sync(self, identity: str, key: ServiceKey, body: SyncRequest) -> SyncAnswer:  # noqa: ARG002 - a protocol
         self.syncs.append(body.change)
+        self.on_sync()
         if self.sync_error is not None:
             error, self.sync_error = self.sync_error, None
             raise error
@@ -379,6 +381,35 @@ async def test_a_delta_whose_answer_was_lost_is_sent_again_as_it_was() -> None:
         assert sent == again
         assert isinstance(then, Delta)
         assert then.sequence == 2
+
+
+@in_virtual_time
+async def test_an_answer_that_comes_after_another_key_spoke_puts_nothing_older_over_what_that_told() -> None:
+    async with running() as desk:
+        desk.beats.enrol(member())
+        await asyncio.sleep(PERIOD - 1)
+        desk.documents, desk.platform.seconds = 2, 5.0
+        await asyncio.sleep(2)
+        desk.documents, desk.platform.seconds = 3, 0.0
+        desk.beats.enrol(member(key_id="0" * 32))
+        await asyncio.sleep(10)
+        assert told(desk) == [1, 3]
+
+
+@in_virtual_time
+async def test_a_refusal_that_comes_after_another_key_spoke_replaces_no_stream() -> None:
+    async with running() as desk:
+        desk.platform.on_sync = lambda: desk.beats.enrol(member(key_id="0" * 32))
+        desk.platform.sync_error = refusal(Code.STREAM_SUPERSEDED, stream=Stream(epoch=3, number=9), sequence=4)
+        desk.beats.enrol(member())
+        await asyncio.sleep(1)
+        assert [isinstance(each, Snapshot) and each.replaces for each in desk.platform.syncs] == [None, None]
+
+
+def told(desk: Desk) -> list[int | None]:
+    """Documents of the index, as each sync told them."""
+    changes = [each.rows if isinstance(each, Snapshot) else each.upserts for each in desk.platform.syncs]
+    return [row.documents for rows in changes for row in rows if isinstance(row, IndexRow)]
 
 
 @in_virtual_time
