@@ -117,6 +117,8 @@ async def _let_go(plane: DataPlane, deps: Deps) -> Outcome:
     except RecordUnreadable as error:
         why = waiting(Reason.RECORD_UNREADABLE, f"{error}, or delete that Secret: nothing uses this DataPlane any more")
         return await _stand_still(plane, why, why, deps)
+    if _leaving(plane, deps) is not READY:
+        return RETRY  # a DataCluster came while the record was read; whoever comes from here on finds no open engine
     await deps.planes.close(plane.metadata.name)
     await registered.close(plane, deps)
     if record is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
@@ -13,14 +14,15 @@ from bulkhead.api.meta import LocalRef
 from bulkhead.api.record import EngineName, Holding, Outline, PlaneRecord
 from bulkhead.engines.errors import Refused
 from bulkhead.kube.children import ChildMeta
-from bulkhead.kube.resources import DATA_PLANES, SECRETS
+from bulkhead.kube.resources import DATA_PLANES, SECRETS, Resource
 from bulkhead.reconcile import data_plane
 from bulkhead.reconcile.deps import DONE, RETRY
-from bulkhead.reconcile.planes import OpenEngine, offered
+from bulkhead.reconcile.planes import OpenEngine, OpenPlane, offered
 from bulkhead.reconcile.report import Verdict
 from tests.unit.reconcile import gen
 from tests.unit.reconcile.desk import Desk
 from tests.unit.reconcile.memory_engine import Gated, MemoryEngine
+from tests.unit.reconcile.memory_kube import MemoryKube
 
 PLATFORM = PlatformEndpoint(url="https://platform.example.com", registration_token_secret_ref=LocalRef(name="token"))
 PLANE = gen.plane(metadata={"finalizers": (labels.FINALIZER,)}, platform=PLATFORM)
@@ -83,6 +85,25 @@ async def test_a_plane_is_not_let_go_under_a_data_cluster_that_can_not_be_read()
     stored = desk.kube.objects[DATA_PLANES, "", "default"]
     assert stored["metadata"]["finalizers"] == [labels.FINALIZER]
     assert (told(desk, "Ready")[0], stored["status"]["dataClusters"]) == ("InUse", 1)
+
+
+async def test_a_plane_is_not_let_go_under_a_data_cluster_that_comes_while_its_record_is_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    going = gen.plane(metadata={"finalizers": (labels.FINALIZER,), "deletion_timestamp": "2026-11-22T12:00:00Z"})
+    desk = Desk.of(going)
+    await desk.deps.planes.publish("default", OpenPlane(gen.uid_of("default"), "v-1"))
+
+    async def get(resource: Resource, name: str, namespace: str | None = None) -> dict[str, Any]:
+        gen.show(desk.view, gen.cluster())
+        return await MemoryKube.get(desk.kube, resource, name, namespace)
+
+    monkeypatch.setattr(desk.kube, "get", get)
+    assert await data_plane.reconcile("default", desk.deps) == RETRY
+    assert desk.deps.planes.open_plane(going) is not None
+    assert labels.FINALIZER in desk.kube.objects[DATA_PLANES, "", "default"]["metadata"]["finalizers"]
+    await data_plane.reconcile("default", desk.deps)
+    assert told(desk, "Ready")[0] == "InUse"
 
 
 # -- another server ----------------------------------------------------------------------------------------------------
