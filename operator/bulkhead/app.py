@@ -340,6 +340,7 @@ class Operator:
             on_change=partial(self._engine_changed, plane, name),
             jitter=random.random,
         )
+        self._metrics.engine(plane, name.value, partial(self._planes.is_down, plane, name))
         return engine, gate
 
     def _recovered(self, keys: Collection[Key]) -> None:
@@ -349,7 +350,6 @@ class Operator:
     def _engine_changed(self, plane: str, name: EngineName, down: bool) -> None:  # noqa: FBT001 - the gate's observer
         """The plane's status follows at once, its tenants' after a grace period; keys in need are parked anyway."""
         log.warning("engine_down" if down else "engine_back", plane=plane, engine=name.value)
-        self._metrics.breaker_open.labels(plane, name.value).set(down)
         self._queue.add(key.data_plane(plane))
         for cluster in self._view.data_clusters_on(plane) if down else ():
             self._queue.add_after(key.data_cluster(cluster.metadata.name), OUTAGE_GRACE_SECONDS)

@@ -146,6 +146,12 @@ class Planes:
         """Every open plane by name."""
         return tuple(self._open.items())
 
+    def is_down(self, plane: str, name: EngineName) -> bool:
+        """Whether the engine that is open there now is known to be down."""
+        found = self._open.get(plane)
+        opened = found.opened.get(name) if found is not None else None
+        return opened is not None and opened.gate.is_open
+
     def engine(self, plane: DataPlane, name: EngineName, access: AdminAccess) -> OpenEngine:
         """The open engine for this access; a changed endpoint, credential or CA opens another one."""
         fingerprint = access.fingerprint()

@@ -130,6 +130,7 @@ class Gate(Generic[K]):
             self._prober.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._prober
+        self._breaker = Breaker()  # nobody finds out any more: what is parked from here on is released at once
         self._release()
 
     def _refuse_while_open(self) -> None:

@@ -33,7 +33,7 @@ class Metrics:
             buckets=_SLOW,
             registry=registry,
         )
-        self.breaker_open = Gauge(
+        self.engine_down = Gauge(
             "bulkhead_engine_down", "1 while the engine is known to be down.", ("plane", "engine"), registry=registry
         )
         self.mutations = Counter(
@@ -81,6 +81,10 @@ class Metrics:
     def reconciled(self, kind: str, outcome: str, seconds: float) -> None:
         """A reconcile ended."""
         self.reconcile.labels(kind, outcome).observe(seconds)
+
+    def engine(self, plane: str, engine: str, down: Callable[[], bool]) -> None:
+        """Ask `down` whether this engine is known to be down, at each scrape."""
+        self.engine_down.labels(plane, engine).set_function(down)
 
     def watch(self, resource: str, age: Callable[[], float]) -> None:
         """Ask `age` for the seconds since this watch last heard anything, at each scrape."""

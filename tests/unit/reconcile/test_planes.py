@@ -15,6 +15,7 @@ from bulkhead.api.data_plane import PostgresTls, Tls
 from bulkhead.api.meta import LocalRef
 from bulkhead.api.record import EngineName
 from bulkhead.api.sensitive import Sensitive
+from bulkhead.engines.errors import Unavailable
 from bulkhead.reconcile import planes
 from bulkhead.reconcile.planes import AdminAccess, OpenEngine, OpenPlane, Planes, access_of
 from bulkhead.reconcile.report import Verdict
@@ -219,3 +220,21 @@ async def test_a_plane_that_was_made_anew_is_not_open_yet() -> None:
     works = Works()
     await works.publish(works.engine())
     assert works.planes.open_plane(gen.plane(metadata={"uid": "u-later"})) is None
+
+
+@pytest.mark.parametrize("end", ["another access", "the end of the plane"])
+async def test_an_engine_is_down_until_it_answers_or_is_closed(end: str) -> None:
+    works = Works()
+    await works.publish(works.engine())
+    assert not works.planes.is_down("default", EngineName.POSTGRES)
+    (gated,) = works.made
+    gated.engine.fails = Unavailable("no answer")
+    with pytest.raises(Unavailable):
+        await gated.gate.call(gated.engine.ping)
+    assert works.planes.is_down("default", EngineName.POSTGRES)
+    assert not works.planes.is_down("west", EngineName.POSTGRES)
+    if end == "another access":
+        await works.publish(works.engine(OTHER))
+    else:
+        await works.planes.close("default")
+    assert not works.planes.is_down("default", EngineName.POSTGRES)

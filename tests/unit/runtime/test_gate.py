@@ -227,6 +227,15 @@ async def test_closing_releases_what_is_parked_and_stops_the_pings() -> None:
     assert (engine.recovered, engine.pings) == (["acme"], [0.0])
 
 
+@in_virtual_time
+async def test_what_is_parked_once_the_gate_is_closed_is_released_at_once() -> None:
+    engine = Engine()
+    await engine.fail()
+    await engine.gate.close()
+    engine.gate.park("acme")
+    assert (engine.recovered, engine.gate.is_open) == (["acme"], False)
+
+
 def test_many_failures_at_once_open_it_once() -> None:
     once = Breaker().failed()
     assert once.failed() == once

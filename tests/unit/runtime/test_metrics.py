@@ -35,6 +35,14 @@ def test_the_age_of_a_watch_is_asked_for_at_each_scrape() -> None:
     assert 'bulkhead_watch_age_seconds{resource="secrets"} 2.0' in rendered(metrics)
 
 
+def test_whether_an_engine_is_down_is_asked_at_each_scrape() -> None:
+    metrics = Metrics()
+    answers = iter((True, False))
+    metrics.engine("default", "postgres", lambda: next(answers))
+    assert 'bulkhead_engine_down{engine="postgres",plane="default"} 1.0' in rendered(metrics)
+    assert 'bulkhead_engine_down{engine="postgres",plane="default"} 0.0' in rendered(metrics)
+
+
 def test_two_operators_in_one_process_do_not_share_series() -> None:
     one, other = Metrics(), Metrics()
     one.waited(1.0)
