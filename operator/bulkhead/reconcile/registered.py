@@ -275,7 +275,7 @@ def _is_current(cluster: DataCluster, platform: Platform, identity: str, deps: D
     if outline is None or (outline.platform, outline.identity) != (platform.url, identity):
         return False
     if deps.beats.member(cluster.metadata.uid) is None:
-        return not deps.beats.complete  # it is read with all others
+        return not deps.beats.complete  # it is read with all others, or looked at once they are
     return not deps.beats.has_news(cluster.metadata.uid)
 
 
@@ -334,7 +334,16 @@ async def roll(deps: Deps) -> AsyncIterator[Member]:
             log.warning("roll_failed", error=str(error))
             await asyncio.sleep(ROLL_SECONDS)
         else:
+            _look_at_who_was_left_out(deps)
             return
+
+
+def _look_at_who_was_left_out(deps: Deps) -> None:
+    """One whose re-join was interrupted has no key to beat with, and passed for one that was still to be read. Its look
+    begins after `complete` is set, because nothing is awaited in between."""
+    for outline in deps.view.outlines():
+        if _joined(outline) and deps.beats.member(outline.uid) is None:
+            deps.enqueue(key.data_cluster(outline.slug))
 
 
 async def _joined_members(deps: Deps) -> AsyncIterator[Member]:

@@ -407,6 +407,28 @@ async def test_after_a_restart_nothing_is_written_or_asked_before_the_roll_was_c
     assert (office.kube.writes[writes:], office.platform.calls[calls:]) == ([], [])
 
 
+@pytest.mark.parametrize("interrupted", [True, False], ids=["interrupted", "joined"])
+async def test_after_the_roll_only_who_was_interrupted_while_it_re_joined_is_looked_at_and_goes_on(
+    office: Office, *, interrupted: bool
+) -> None:
+    await office.look_until_still()
+    before = office.record().registration
+    assert before is not None
+    if interrupted:
+        record = await office.opened()
+        await registered._save(msgspec.structs.replace(before, key_id=""), record)
+    office.beats.withdraw(OTHER_UID)
+    assert await office.look() == DONE
+    office.enqueued.clear()
+    await office.beats._call(lambda: registered.roll(office.deps))
+    assert office.enqueued == ([ME] if interrupted else [])
+    if interrupted:
+        await office.look()
+    member = office.beats.member(OTHER_UID)
+    assert member is not None
+    assert (member.registration.key_id != before.key_id) is interrupted
+
+
 @pytest.mark.parametrize(("minutes", "said"), [(-60, "60 min behind"), (7, "7 min ahead of"), (0, "")])
 async def test_a_clock_that_is_off_is_said_and_the_status_remembers_it_over_a_restart(
     office: Office, monkeypatch: pytest.MonkeyPatch, minutes: int, said: str
