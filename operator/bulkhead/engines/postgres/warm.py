@@ -19,7 +19,12 @@ class Reservations:
     def choose(self, uid: str, available: Sequence[str]) -> tuple[str, ...]:
         """One of `available` for `uid`, the same one again until it expires; nothing where all are promised."""
         now = self._clock()
-        self._held = {name: held for name, held in self._held.items() if name in available and held[1] > now}
+        # What is promised to others stays so even where this look does not show it: it may be older than theirs.
+        self._held = {
+            name: (whose, until)
+            for name, (whose, until) in self._held.items()
+            if until > now and (name in available or whose != uid)
+        }
         mine = next((name for name, held in self._held.items() if held[0] == uid), None)
         chosen = mine or next((name for name in available if name not in self._held), None)
         if chosen is None:

@@ -34,6 +34,14 @@ def test_nobody_gets_one_where_all_are_promised() -> None:
     assert reservations.choose("globex", ["w1"]) == ()
 
 
+def test_a_look_that_began_before_a_database_was_there_breaks_no_promise_of_it() -> None:
+    reservations = Reservations(Clock())
+    reservations.choose("acme", ["w1", "w2"])
+    assert reservations.choose("globex", ["w1", "w2"]) == ("w2",)
+    assert reservations.choose("before w2", ["w1"]) == ()
+    assert reservations.choose("initech", ["w1", "w2"]) == ()
+
+
 def test_a_promise_that_is_not_taken_expires() -> None:
     clock = Clock()
     reservations = Reservations(clock)
