@@ -86,7 +86,7 @@ class DriftScan:
         different = [
             outline
             for outline in differing(outlines, engine, surveyed)
-            if self._lives(outline) and (outline.uid, engine) not in self._repaired
+            if self._lives(outline) and self._is_expected(outline, engine)
         ]
         told = self._told.get((plane, engine), {})
         self._told[plane, engine] = {each.uid: _difference(each, engine, surveyed) for each in different}
@@ -94,6 +94,12 @@ class DriftScan:
             if told.get(outline.uid) != _difference(outline, engine, surveyed):
                 log.info("drift", data_cluster=outline.slug, engine=engine.value)
                 self._suspect(key.data_cluster(outline.slug))
+
+    def _is_expected(self, outline: Outline, engine: EngineName) -> bool:
+        """Whether the survey should still have shown that. Of what changed meanwhile, the next one tells."""
+        newest = self._view.outline(outline.uid)
+        stays = newest is not None and newest.fingerprints.get(engine) == outline.fingerprints[engine]
+        return stays and (outline.uid, engine) not in self._repaired
 
     def _lives(self, outline: Outline) -> bool:
         """Whether it is looked after. Of one that is being deleted, everything differs for a while."""

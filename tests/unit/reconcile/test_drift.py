@@ -166,6 +166,27 @@ async def test_what_a_survey_read_before_a_repair_is_not_told_and_does_not_hide_
         assert await scan.cycle() == [key.data_cluster("acme")]
 
 
+async def test_what_was_changed_before_a_survey_and_written_down_during_it_is_no_difference(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    suspended = Database(OURS.stamp, open=False)
+    async with Gated(MemoryEngine(databases={"acme": suspended})) as gated:
+        view = living()
+        scan = Scan(view, gated)
+        scan.scan.repaired(gen.record(), EngineName.POSTGRES)
+
+        async def written_meanwhile() -> Mapping[str, str]:
+            found = await MemoryEngine.survey(gated.engine)
+            cut = gen.outline(fingerprints={EngineName.POSTGRES: "acme cut"})
+            view.apply_child("MODIFIED", gen.record_child(cut, version="11"))
+            return found
+
+        monkeypatch.setattr(gated.engine, "survey", written_meanwhile)
+        assert await scan.cycle() == []
+        gated.engine.databases["acme"] = OURS
+        assert await scan.cycle() == [key.data_cluster("acme")]
+
+
 async def test_what_lies_on_another_plane_is_not_missed_here() -> None:
     view = gen.world(gen.cluster(plane="west"), gen.outline(plane="west"))
     async with Gated(MemoryEngine()) as gated:
