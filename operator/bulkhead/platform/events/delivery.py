@@ -224,6 +224,7 @@ class Deliveries:
                 "lease": taken.lease,
                 "rest": decided.rest,
                 "delivered": outcome.delivered,
+                "failures": taken.failures,
                 "disable": decided.disable,
             }
             settled = await (await tx.execute(sql.SETTLE_WEBHOOK, values)).fetchone()

@@ -57,14 +57,15 @@ ORDER BY d.next_attempt_at, d.id LIMIT 1
 
 RELEASE = "UPDATE bulkhead.webhooks SET lease = NULL, free_at = now() WHERE id = %s AND lease = %s"
 
-# Only while the lease is one's own: who took longer has lost its word to who came after.
+# Only while the lease is one's own: who took longer has lost its word to who came after. A failure has lost it also to
+# whoever enabled the webhook meanwhile: the failures that it was to be given up for are forgotten.
 SETTLE_WEBHOOK = """
 UPDATE bulkhead.webhooks SET
     lease = NULL, free_at = now() + %(rest)s,
     failures = CASE WHEN %(delivered)s THEN 0 ELSE failures + 1 END,
     failing_since = CASE WHEN %(delivered)s THEN NULL ELSE coalesce(failing_since, now()) END,
     disabled_at = CASE WHEN %(disable)s THEN coalesce(disabled_at, now()) ELSE disabled_at END
-WHERE id = %(webhook)s AND lease = %(lease)s
+WHERE id = %(webhook)s AND lease = %(lease)s AND (%(delivered)s OR failures = %(failures)s)
 RETURNING disabled_at = now()
 """
 

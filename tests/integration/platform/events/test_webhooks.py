@@ -298,6 +298,29 @@ async def test_a_webhook_that_fails_for_days_is_disabled_with_an_event_and_an_au
     assert ("webhook.disabled",) in found
 
 
+async def test_a_webhook_that_is_enabled_while_its_last_try_fails_stays_enabled(
+    desk: Desk, receiver: Receiver, organisation: UUID, api: Pool, worker: Pool, database: Database
+) -> None:
+    made = await hook(desk, receiver)
+    path = f"/v1/webhooks/{made['id']}"
+    await change(database, "UPDATE webhooks SET failures = 9, failing_since = now() - interval '4 days'")
+    await happen(api, organisation)
+    replica = deliveries(worker)
+    await replica.dispatch()
+    receiver.answering.clear()
+    receiver.status = 503
+    sending = asyncio.create_task(replica.deliver())
+    await begun(receiver)
+    await desk.call("writer", "PATCH", path, {"enabled": True})
+    receiver.answering.set()
+    await sending
+    assert (await desk.call("reader", "GET", path)).body["disabledAt"] is None
+    receiver.status = 204
+    await change(database, FREE)
+    assert await replica.deliver() == 1
+    assert (await states(database))[0][:2] == ("delivered", 1)
+
+
 async def test_a_disabled_webhook_is_sent_nothing_and_what_waits_for_it_ends(
     desk: Desk, receiver: Receiver, organisation: UUID, api: Pool, worker: Pool, database: Database
 ) -> None:
