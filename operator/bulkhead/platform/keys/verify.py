@@ -48,6 +48,18 @@ class Outcome:
     hashed: Hashed | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checked:
+    """Of a secret that was shown.
+
+    right: whether it is the one that rests
+    slow: whether only scrypt could tell, after so long that what its row says beside the secret may hold no more
+    """
+
+    right: bool
+    slow: bool = False
+
+
 Remember = Callable[[Outcome], Awaitable[None]]
 """Writes what an outcome holds beside the row. Off the path of the answer: what fails there is tried next time."""
 
@@ -75,7 +87,7 @@ class Verifier:
         self._memories: set[asyncio.Task[None]] = set()
         self._renewing: set[str] = set()
 
-    async def is_right(self, resting: Resting | None, digest: bytes, source: str, remember: Remember) -> bool:
+    async def check(self, resting: Resting | None, digest: bytes, source: str, remember: Remember) -> Checked:
         """Whether the secret with that SHA-256 is the one that rests. None rests: it is not, as slowly as otherwise.
 
         Raises:
@@ -83,17 +95,17 @@ class Verifier:
         """
         if resting is None:
             fast.compare_nothing(digest, self._peppers)
-            return False
+            return Checked(right=False)
         match fast.asked(resting.fast, digest, self._peppers, resting.now):
             case Answer.FITS:
-                return True
+                return Checked(right=True)
             case Answer.DIFFERS:
-                return False
+                return Checked(right=False)
             case Answer.FITS_AND_ENDS_SOON:
                 self._renew(resting, digest, remember)
-                return True
+                return Checked(right=True)
             case Answer.NONE_LIVE:
-                return await self._derived(resting, digest, source, remember)
+                return Checked(right=await self._derived(resting, digest, source, remember), slow=True)
 
     async def hash_of(self, digest: bytes, source: str, now: datetime) -> Outcome:
         """A new secret as it is to rest, with a fast value from the start. Raises Problem busy."""

@@ -21,7 +21,7 @@ from bulkhead.platform.http.route import User
 from bulkhead.platform.keys import fast
 from bulkhead.platform.keys.last_used import LastUsed
 from bulkhead.platform.keys.scrypt import Hashed, Parameters
-from bulkhead.platform.keys.verify import Outcome, Resting, Verifier
+from bulkhead.platform.keys.verify import Checked, Outcome, Resting, Verifier
 from bulkhead.platform.users import sql
 from bulkhead.platform.users.decide import Standing, refusal
 from bulkhead.protocol import credentials
@@ -130,24 +130,33 @@ class ApiTokens:
         source: the address of who calls
         """
         shown = _shown(bearer)
-        found = await look_up(self._pool, sql.API_TOKEN, (shown.id,), class_row(FoundToken))
-        is_current = await self._verifier.is_right(
+        found = await self._find(shown.id)
+        current = await self._verifier.check(
             found.current if found else None, shown.digest, source, partial(self._remember, found)
         )
-        if found is None or not (is_current or await self._is_previous(found, shown.digest, source)):
+        previous = await self._check_previous(None if current.right else found, shown.digest, source)
+        if found is None or not (current.right or previous.right):
             raise Problem(Code.API_TOKEN_UNKNOWN)
+        if current.slow or previous.slow:
+            # What was revoked while its secret waited for scrypt opens nothing any more, and what was rotated is judged
+            # as the secret that it is now.
+            before, found = found, await self._find(shown.id)
+            if found is None or found.rotation != before.rotation:
+                return await self.found(bearer, source)
         if code := refusal(found.standing):
             raise Problem(code)
-        if is_current and found.value_used_at is None:
+        if current.right and found.value_used_at is None:
             await self._write(found, sql.FIRST_USE, {})
         self._used.at(found.id)
         return found
 
-    async def _is_previous(self, found: FoundToken, digest: bytes, source: str) -> bool:
-        previous = found.previous
-        if previous is None:
-            return False
-        return await self._verifier.is_right(previous, digest, source, partial(self._remember_previous, found))
+    async def _find(self, id_: str) -> FoundToken | None:
+        return await look_up(self._pool, sql.API_TOKEN, (id_,), class_row(FoundToken))
+
+    async def _check_previous(self, found: FoundToken | None, digest: bytes, source: str) -> Checked:
+        if found is None or (previous := found.previous) is None:
+            return Checked(right=False)
+        return await self._verifier.check(previous, digest, source, partial(self._remember_previous, found))
 
     async def _remember(self, found: FoundToken | None, outcome: Outcome) -> None:
         if found is None:

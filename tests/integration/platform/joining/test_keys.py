@@ -14,6 +14,7 @@ from bulkhead.platform.keys import gathering
 from bulkhead.protocol import credentials
 from tests.integration.platform.clusters.gen import beat
 from tests.integration.platform.joining.platform import Joiner, World, ask, replica, works
+from tests.integration.platform.meanwhile import while_scrypt_is_waited_for
 from tests.integration.platform.server import Database, one
 
 
@@ -38,6 +39,19 @@ async def test_a_revoked_key_is_refused_at_the_next_call_on_each_replica(world: 
     assert (await ask(world.first, "DELETE", f"/v1/data-planes/{plane.identity}/keys", bearer="admin")).status == 204
     assert (await works(world.first, plane)).code == "key_revoked"
     assert (await works(world.second, plane)).code == "key_revoked"
+
+
+async def test_a_key_that_is_revoked_while_its_secret_waits_for_scrypt_opens_nothing(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def revoke() -> None:
+        path = f"/v1/data-planes/{plane.identity}/keys"
+        assert (await ask(world.second, "DELETE", path, bearer="admin")).status == 204
+
+    plane = await world.joined_plane(world.organisation)
+    await world.session.execute("UPDATE service_keys SET fast_until = now() WHERE id = %s", (plane.key_id,))
+    while_scrypt_is_waited_for(monkeypatch, revoke)
+    assert (await works(world.first, plane)).code == "key_revoked"
 
 
 async def test_a_pool_of_one_connection_is_enough_to_end_the_keys_of_a_plane(database: Database, world: World) -> None:

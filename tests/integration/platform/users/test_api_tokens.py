@@ -13,6 +13,7 @@ import pytest
 from psycopg import errors
 
 from bulkhead.protocol import credentials
+from tests.integration.platform.meanwhile import while_scrypt_is_waited_for
 from tests.integration.platform.server import Database
 from tests.integration.platform.users.people import (
     ADMINISTERS,
@@ -89,6 +90,49 @@ async def test_a_revocation_holds_at_the_next_call_on_another_replica(world: Wor
         await world.set("UPDATE api_tokens SET revoked_at = now() WHERE id = %s", id_of(token))
         assert (await ask(other, token, AUDIT)).code == "api_token_revoked"
         assert (await world.ask(token, AUDIT)).code == "api_token_revoked"
+
+
+async def test_a_token_that_is_revoked_while_its_secret_waits_for_scrypt_opens_nothing(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def revoke() -> None:
+        await world.set("UPDATE api_tokens SET revoked_at = now() WHERE id = %s", id_of(token))
+
+    token = await world.token("AUDIT_READ")
+    while_scrypt_is_waited_for(monkeypatch, revoke)
+    assert (await world.ask(token, AUDIT)).code == "api_token_revoked"
+
+
+async def test_what_a_member_may_no_more_since_the_secret_waits_for_scrypt_the_token_may_not(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def take() -> None:
+        await world.granted("member", who, "--organisation", where, "--ability", "CLUSTER_READ")
+
+    who, where = await world.member("AUDIT_READ", "CLUSTER_READ")
+    token = (await world.granted("token", who, "--name", "laptop")).token
+    while_scrypt_is_waited_for(monkeypatch, take)
+    assert (await world.ask(token, AUDIT)).code == "ability_missing"
+
+
+@pytest.mark.parametrize(("grace", "status"), [("0", 401), ("1 hour", 200)])
+async def test_a_secret_that_is_rotated_while_it_waits_for_scrypt_opens_what_a_former_one_does(
+    world: World, monkeypatch: pytest.MonkeyPatch, grace: str, status: int
+) -> None:
+    async def rotate() -> None:
+        await world.set(
+            """UPDATE api_tokens SET rotation = rotation + 1, rotated_at = now(), hash = %s,
+                   previous_until = now() + %s::interval
+               WHERE id = %s""",
+            os.urandom(32),
+            grace,
+            id_of(token),
+        )
+
+    token = await world.token("AUDIT_READ")
+    await world.set("UPDATE api_tokens SET value_used_at = now() WHERE id = %s", id_of(token))
+    while_scrypt_is_waited_for(monkeypatch, rotate)
+    assert (await world.ask(token, AUDIT)).status == status
 
 
 async def test_a_token_ends_when_its_time_is_over(world: World) -> None:

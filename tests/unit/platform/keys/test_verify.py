@@ -38,9 +38,9 @@ async def is_right(verifier: Verifier, resting: Resting, digest: bytes, source: 
     async def forget(_: Outcome) -> None:
         pass
 
-    found = await verifier.is_right(resting, digest, source, forget)
+    checked = await verifier.check(resting, digest, source, forget)
     await verifier.settle()
-    return found
+    return checked.right
 
 
 async def test_who_is_wrong_twice_where_only_scrypt_can_tell_waits(verifier: Verifier) -> None:
