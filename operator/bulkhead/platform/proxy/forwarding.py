@@ -171,17 +171,23 @@ class Passage(AsyncGenerator[bytes, None]):
     async def _body(self) -> AsyncIterator[bytes]:
         try:
             async for piece in self._request.stream(self._limits.most_body):
-                if self._response is not None and self._response.status >= 400:
-                    # Refused. From here on the front may drop some of it, and a body with a hole must never be whole.
-                    await self._loop.create_future()
+                await self._unless_refused()
                 yield piece
                 self._moved()
+            await self._unless_refused()
         except (Problem, Left) as error:
             self.stop(error)
             raise
         self._uploaded.set()
         self._moved()
         self._watch_for_leaving()
+
+    async def _unless_refused(self) -> None:
+        """Wait for ever where the cluster has refused: from then on the front may drop some of the body, and one with a
+        hole must never be whole, neither by its next piece nor by its end.
+        """
+        if self._response is not None and self._response.status >= 400:
+            await self._loop.create_future()
 
     def _moved(self) -> None:
         if self._watch is not None and self._why is None:
