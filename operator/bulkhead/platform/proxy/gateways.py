@@ -67,9 +67,10 @@ class Gateways:
         self._retired: list[Gateway] = []
 
     def of(self, target: Target) -> Gateway:
-        """The gateway of a target as it is set now. Raises Unsealable, Unusable."""
+        """The gateway of a target as it is set now, to be used soon. Raises Unsealable, Unusable."""
         known = self._open.get(target.plane)
         if known is not None and known.target == target:
+            known.keep()
             return known
         key = self._sealing.open(target.key, targets.place(target.plane)).decode()
         context = targets.context(ca=target.ca, certificate=target.certificate, key=key)
@@ -100,11 +101,14 @@ class Gateways:
         self._retired.clear()
 
     async def sweep(self, before: float) -> None:
-        """Close what was replaced, and what was not used since `before`, by the loop's clock."""
+        """Close what nobody has used or asked for since `before`, by the loop's clock.
+
+        What was replaced as well: it may have been given to a request that is recorded before it is sent.
+        """
         for gateway in [each for each in self._open.values() if each.idle_since < before]:
             self._retired.append(self._open.pop(gateway.target.plane))
-        unused = [gateway for gateway in self._retired if not gateway.in_use]
-        self._retired = [gateway for gateway in self._retired if gateway.in_use]
+        unused = [gateway for gateway in self._retired if gateway.idle_since < before]
+        self._retired = [gateway for gateway in self._retired if gateway.idle_since >= before]
         for gateway in unused:
             await gateway.close()
 
@@ -114,7 +118,7 @@ class Gateway:
 
     def __init__(self, target: Target, way: _Way, context: ssl.SSLContext) -> None:
         self.target = target
-        self.in_use = 0
+        self._in_use = 0
         self._used_at = asyncio.get_running_loop().time()
         self._port = way.address.port
         self._reads = _session(way, context, idle=IDLE_SECONDS)
@@ -123,7 +127,7 @@ class Gateway:
     @property
     def idle_since(self) -> float:
         """By the loop's clock; in the future while it is in use."""
-        return float("inf") if self.in_use else self._used_at
+        return float("inf") if self._in_use else self._used_at
 
     def url(self, cluster: str, sent: bytes) -> URL | None:
         """The URL of a request to `cluster`; None: it would not be sent as it is."""
@@ -148,14 +152,18 @@ class Gateway:
         session = self._reads if repeatable else self._writes
         return await session.request(method, url, headers=headers, data=body, allow_redirects=False)
 
+    def keep(self) -> None:
+        """It was used now, or is about to be."""
+        self._used_at = asyncio.get_running_loop().time()
+
     def begin(self) -> None:
         """One more request uses it."""
-        self.in_use += 1
+        self._in_use += 1
 
     def end(self) -> None:
         """A request does not use it any more."""
-        self.in_use -= 1
-        self._used_at = asyncio.get_running_loop().time()
+        self._in_use -= 1
+        self.keep()
 
     async def close(self) -> None:
         """End all connections."""

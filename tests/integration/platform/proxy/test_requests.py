@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import hashlib
 import json
@@ -13,6 +14,8 @@ from uuid import UUID, uuid4
 import msgspec
 import pytest
 
+from bulkhead.platform.audit.entry import Action, Entry
+from bulkhead.platform.audit.intake import Intake
 from bulkhead.protocol import assertions
 from bulkhead.protocol.assertions import HEADER, Ability, Source, server_name
 from bulkhead.protocol.keys import SigningKey
@@ -358,6 +361,31 @@ async def test_two_clusters_of_one_gateway_never_share_a_connection(served: Serv
     assert kept is not None
     hosts = {key.host for key in kept._conns}
     assert {server_name(str(each)) for each in clusters} <= hosts
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+async def test_a_gateway_is_not_closed_before_the_request_that_was_given_it_is_sent(
+    served: Served, grounds: Yard, cluster: UUID, monkeypatch: pytest.MonkeyPatch, *, replaced: bool
+) -> None:
+    async def unused() -> bool:
+        return not known._in_use
+
+    async def recorded(intake: Intake, entry: Entry) -> None:
+        if entry.action is Action.PROXY_REQUESTED:
+            if replaced:
+                grounds.gateways.of(replace(known.target, ca=f"{known.target.ca}\n"))
+            await grounds.gateways.sweep(since)
+        await write(intake, entry)
+
+    assert (await ask(served, "reader", "GET", cluster, "x")).status == 200
+    known, write = grounds.gateways._open[grounds.plane], Intake.write
+    await eventually(unused)
+    since = asyncio.get_running_loop().time()
+    monkeypatch.setattr(Intake, "write", recorded)
+    assert (await ask(served, "reader", "GET", cluster, "x")).status == 200
+    await eventually(unused)
+    await grounds.gateways.sweep(asyncio.get_running_loop().time() + 1)
+    assert known._reads.closed, "once it is unused"
 
 
 async def test_what_answers_with_the_certificate_of_another_cluster_is_sent_nothing(
