@@ -104,14 +104,18 @@ class Passage(AsyncGenerator[bytes, None]):
         self._timer = self._loop.call_later(limits.look_seconds, self._begin_to_look)
         gateway.begin()
 
-    async def send(self, url: URL, sent: dict[str, str]) -> tuple[int, Headers]:
+    async def send(self, url: URL, sent: dict[str, str], *, look_first: bool = False) -> tuple[int, Headers]:
         """Status and headers of the answer, whose body is to be read from here then.
+
+        look_first: what allowed it was seen so long ago that it may be over
 
         Raises:
             Problem, Left: what ended it.
         """
         try:
             async with self._stopping_what_stalls():
+                if look_first:
+                    await self._look()
                 response = await self._head(url, sent)
                 answer = headers.answer(self._request.method, response.status, response.raw_headers)
                 await self._refuse_refusal_of_our_word(response)
@@ -293,7 +297,7 @@ class Passage(AsyncGenerator[bytes, None]):
                 return
             if unseen < MOST_UNSEEN:
                 await asyncio.sleep(self._limits.look_seconds)
-        self.stop(Problem(Code.UNAVAILABLE, "whether this may go on can not be found out"))
+        self.stop(told(Unseen()))
 
     async def _seen(self) -> bool:
         try:
@@ -314,6 +318,8 @@ def told(error: Exception) -> Exception:
     match error:
         case Problem() | Left():
             return error
+        case Unseen():
+            return Problem(Code.UNAVAILABLE, "whether this may go on can not be found out")
         case aiohttp.ClientConnectorError(os_error=Refused()):
             return Problem(Code.TARGET_UNREACHABLE, "the platform does not connect to the gateway's address")
         case aiohttp.ClientSSLError():

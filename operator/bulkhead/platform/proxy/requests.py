@@ -37,6 +37,9 @@ from bulkhead.protocol.problems import Code, Problem
 log = structlog.get_logger(__name__)
 
 RETRY_SECONDS = 2
+SEEN_SECONDS = 1.0
+"""How long ago it may have been that a request was allowed, when it is sent. It has waited for the audit since, which
+takes long where the database is slow."""
 
 UserCall = Call[User, None]
 
@@ -78,8 +81,9 @@ class Room:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Admitted:
-    """A request that may pass."""
+    """A request that may pass. seen_at: when that was so, by the clock"""
 
+    seen_at: float
     target: targets.Target
     gateway: Gateway
     url: URL
@@ -142,13 +146,16 @@ class Requests:
         passage = Passage(call.request, admitted.gateway, limits=self._limits, look=look, ended=ended)
         host = server_name(str(cluster))
         status, answered = await passage.send(
-            admitted.url, headers.sent(passed, call.trace, host=host, assertion=admitted.assertion)
+            admitted.url,
+            headers.sent(passed, call.trace, host=host, assertion=admitted.assertion),
+            look_first=self._clock() - admitted.seen_at > SEEN_SECONDS,
         )
         return Response(status, answered, passage)
 
     async def _admit(self, call: UserCall, sent: bytes) -> _Admitted:
         cluster, method = call.id("id"), call.request.method
         state, target = decide.admit(await self._state(call))
+        seen_at = self._clock()
         gateway = self._gateway(target)
         url = gateway.url(str(cluster), sent)
         if url is None:
@@ -159,7 +166,7 @@ class Requests:
         assertion = self._vouching.assertion(
             ring, state.acknowledged_kid, call.caller, cluster, method, sent, state.now
         )
-        return _Admitted(target=target, gateway=gateway, url=url, assertion=assertion)
+        return _Admitted(seen_at=seen_at, target=target, gateway=gateway, url=url, assertion=assertion)
 
     def _gateway(self, target: targets.Target) -> Gateway:
         try:

@@ -42,6 +42,7 @@ from hack.plane.certificates import Authority, KeyPair
 from hack.plane.data_api import Cluster, Clusters, StandIn
 from tests.integration.platform.events.gen import LOOPBACK
 from tests.integration.platform.http.served import Served, serving
+from tests.integration.platform.joining.platform import Clock
 from tests.integration.platform.rows import Rows
 from tests.integration.platform.server import Client, Database
 
@@ -54,6 +55,7 @@ class Yard:
 
     people: who may call, by what they show
     limits: of the front that is served next
+    clock: by which requests tell how long they took
     """
 
     api: Pool
@@ -70,6 +72,7 @@ class Yard:
     people: dict[str, Principal] = field(default_factory=dict)
     limits: Limits = field(default_factory=Limits)
     room: Room = field(default_factory=Room)
+    clock: Clock = field(default_factory=Clock)
     sealing: Sealing = field(default_factory=lambda: Sealing({"kek": b"k" * 32}, random=os.urandom))
     allowed: tuple[Network, ...] = LOOPBACK
     looks: int = 0
@@ -134,7 +137,7 @@ class Yard:
             gateways=self.gateways,
             vouching=vouching,
             authenticate=self.authenticate,
-            clock=time.monotonic,
+            clock=self.clock,
             limits=self.limits,
             room=self.room,
         )

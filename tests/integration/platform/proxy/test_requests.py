@@ -314,6 +314,30 @@ async def test_a_plane_that_may_not_be_asked_says_why(
         await grounds.aim()
 
 
+async def test_what_was_allowed_before_it_waited_long_for_the_audit_is_looked_at_again_before_it_is_sent(
+    served: Served, grounds: Yard, cluster: UUID, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def slowly(intake: Intake, entry: Entry) -> None:
+        await write(intake, entry)
+        if entry.action is Action.PROXY_REQUESTED:
+            await grounds.change("UPDATE clusters SET desired_state = 'suspended' WHERE id = %s", cluster)
+            grounds.clock.seconds += 1.5
+
+    write = Intake.write
+    monkeypatch.setattr(Intake, "write", slowly)
+    assert await refused(served, "writer", "POST", cluster, "x") == (503, "cluster_suspended")
+    assert str(cluster) not in {used for used, _ in grounds.stand_in._used}
+    before, after = await grounds.audited(cluster)
+    assert before["action"] == "proxy.requested"
+    assert (after["action"], after["details"]["code"]) == ("proxy.ended", "cluster_suspended")
+
+
+async def test_what_did_not_wait_is_looked_at_once(served: Served, grounds: Yard, cluster: UUID) -> None:
+    looks = grounds.looks
+    assert (await ask(served, "reader", "GET", cluster, "x")).status == 200
+    assert grounds.looks == looks + 1
+
+
 async def test_one_busy_cluster_does_not_take_the_places_of_others(grounds: Yard) -> None:
     grounds.room.most_of_one = 1
     busy, other = await grounds.cluster(), await grounds.cluster()

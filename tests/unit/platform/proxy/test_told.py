@@ -11,7 +11,7 @@ import pytest
 
 from bulkhead.platform.destinations import Refused
 from bulkhead.platform.http.incoming import Left
-from bulkhead.platform.proxy.forwarding import told
+from bulkhead.platform.proxy.forwarding import Unseen, told
 from bulkhead.protocol.problems import Code, Problem
 
 KEY: Any = Mock()
@@ -30,11 +30,12 @@ ERRORS = [
     (aiohttp.ClientOSError(104, "reset"), Code.TARGET_UNREACHABLE),
     (ConnectionResetError(), Code.TARGET_UNREACHABLE),
     (aiohttp.ClientResponseError(KEY, ()), Code.TARGET_ANSWER_REFUSED),
+    (Unseen(), Code.UNAVAILABLE),
 ]
 
 
 @pytest.mark.parametrize(("error", "code"), ERRORS)
-def test_a_gateway_that_fails_has_a_problem(error: Exception, code: Code) -> None:
+def test_what_goes_wrong_on_the_way_has_a_problem(error: Exception, code: Code) -> None:
     found = told(error)
     assert isinstance(found, Problem)
     assert found.code is code
