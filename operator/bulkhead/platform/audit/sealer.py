@@ -46,6 +46,7 @@ class Sealer:
         self._export = export
         self._known = known
         self._shortfall = ""
+        self._looking = asyncio.Lock()
 
     @property
     def shortfall(self) -> str:
@@ -77,8 +78,8 @@ class Sealer:
         takes one again: nothing else might ever ask it, for who is not ready is given nothing to revoke.
         """
         async with transaction(self._pool, Scope()) as tx:
-            await self._look(tx)
-        if self._export and self._export.trouble and not self._shortfall:
+            shortfall = await self._look(tx)
+        if self._export and self._export.trouble and not shortfall:
             await self._export.epoch(self._known.epoch)
 
     async def sign(self) -> Head | None:
@@ -94,9 +95,9 @@ class Sealer:
         async with transaction(self._pool, Scope()) as tx:
             if not await _one(tx, sql.TRY_SIGNING):
                 return None
-            await self._look(tx)
+            shortfall = await self._look(tx)
             row = await (await tx.execute(sql.UNSIGNED)).fetchone()
-            if self._shortfall or row is None:
+            if shortfall or row is None:
                 return None
             sequence, link, epoch, now = row
             head = Head(epoch=epoch, sequence=sequence, hash=bytes(link).hex(), at=now)
@@ -109,17 +110,20 @@ class Sealer:
         async with transaction(self._pool, Scope()) as tx:
             return int(await _one(tx, sql.SEAL, MOST_ROWS))
 
-    async def _look(self, tx: Tx) -> None:
-        # The answer is about what was asked: another look may come to know more while this one waits for it.
-        known = self._known
-        database = await look(tx, known.head)
-        raised = database.epoch > known.epoch
-        shortfall = "" if raised else standing.shortfall(known, database)
-        if shortfall and not self._shortfall:
-            log.critical("database_restored", reason=shortfall)
-        self._shortfall = shortfall
-        if not shortfall and self._known is known:
-            self._known = standing.seen(known, database)
+    async def _look(self, tx: Tx) -> str:
+        """The shortfall of what `tx` sees."""
+        # One after the other: an answer is about what was known when it was asked for, and the latest is the one that
+        # holds.
+        async with self._looking:
+            database = await look(tx, self._known.head)
+            raised = database.epoch > self._known.epoch
+            shortfall = "" if raised else standing.shortfall(self._known, database)
+            if shortfall and not self._shortfall:
+                log.critical("database_restored", reason=shortfall)
+            self._shortfall = shortfall
+            if not shortfall:
+                self._known = standing.seen(self._known, database)
+            return shortfall
 
     async def _keep(self, ring: Ring, statement: str) -> None:
         if self._export is None:

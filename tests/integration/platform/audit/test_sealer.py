@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from bulkhead.platform.audit import heads, standing
 from bulkhead.platform.audit.export import HeadLine, KeyLine, Unwritable, lines
 from bulkhead.platform.audit.heads import Head
 from bulkhead.platform.audit.look import look
-from bulkhead.platform.audit.sealer import MOST_ROWS
+from bulkhead.platform.audit.sealer import MOST_ROWS, Sealer
 from bulkhead.platform.database.scope import Scope, Unavailable, transaction
 from bulkhead.platform.signing.sealing import Unsealable
 from tests.integration.platform.audit.gen import Platform, wrong
@@ -171,25 +172,44 @@ async def test_a_replica_that_signed_nothing_itself_finds_it_too(platform: Platf
     assert "row 3" in watching.shortfall
 
 
-async def test_of_two_looks_at_once_neither_takes_what_the_other_saw_for_a_restore(
-    platform: Platform, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    sealer = await platform.sealed(1)
-    overtaken = iter((True,))
+async def look_twice(sealer: Sealer, monkeypatch: pytest.MonkeyPatch, meanwhile: Callable[[], Awaitable[None]]) -> None:
+    """Look twice at once: `meanwhile` happens between the two answers of the database, and the first is read late."""
+    first = iter((True,))
+    second: list[asyncio.Task[None]] = []
 
     async def answered_late(tx: Client, head: Head | None) -> standing.Database:
         answer = await look(tx, head)
-        if next(overtaken, False):
-            await platform.act()
-            await sealer.seal()
-            await sealer.look()
+        if next(first, False):
+            await meanwhile()
+            second.append(asyncio.create_task(sealer.look()))
+            await asyncio.wait(second, timeout=0.5)
         return answer
 
     monkeypatch.setattr("bulkhead.platform.audit.sealer.look", answered_late)
     await sealer.look()
+    await asyncio.gather(*second)
+
+
+async def test_of_two_looks_at_once_neither_takes_what_the_other_saw_for_a_restore(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def go_on() -> None:
+        await platform.act()
+        await sealer.seal()
+
+    sealer = await platform.sealed(1)
+    await look_twice(sealer, monkeypatch, go_on)
     assert sealer.shortfall == ""
     await cut(platform, 1)
     await sealer.look()
+    assert "row 2" in sealer.shortfall
+
+
+async def test_of_two_looks_at_once_the_later_has_the_last_word(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sealer = await platform.sealed(2)
+    await look_twice(sealer, monkeypatch, partial(cut, platform, 1))
     assert "row 2" in sealer.shortfall
 
 
