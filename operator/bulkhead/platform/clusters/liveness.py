@@ -91,10 +91,12 @@ class Liveness:
 
     async def flush(self) -> None:
         """Write what was heard and renew the lease, in one transaction. Raises Unavailable; nothing is lost then."""
-        begun, heard = self._clock(), self._heard
-        self._heard = {}
+        begun = self._clock()
+        heard: dict[UUID, Heard] = {}
         try:
             async with transaction(self._pool, Scope()) as tx:
+                # Only now: the lease says that all is written which was heard before the transaction began.
+                heard, self._heard = self._heard, {}
                 await _write(tx, heard)
                 await self._renew(tx)
         except BaseException:

@@ -26,6 +26,7 @@ from tests.integration.platform.joining.platform import Joiner, World, ask, repl
 from tests.integration.platform.link import Link
 from tests.integration.platform.server import Database, one, rows
 from tests.integration.platform.service import over
+from tests.world import eventually
 
 LONG = OFFLINE_AFTER + 1
 
@@ -117,6 +118,29 @@ async def test_a_flush_that_comes_late_takes_nothing_back(world: World, cluster:
     assert await last_seen(world, cluster) == seen
     reading = await world.as_user("GET", f"/v1/clusters/{cluster.identity}")
     assert reading.body["report"]["release"] == "0.2.0"
+
+
+async def test_a_flush_that_waits_for_a_connection_writes_what_is_heard_meanwhile(
+    world: World, cluster: Joiner, database: Database
+) -> None:
+    async with (
+        database.pool("api") as api,
+        database.pool("worker", Bounds(fewest=1, most=1)) as worker,
+        replica(api, worker) as third,
+    ):
+
+        async def waits() -> bool:
+            return bool(worker.get_stats().get("requests_waiting"))
+
+        await beats(third, cluster)
+        seen = await last_seen(world, cluster)
+        async with worker.connection():
+            flushing = asyncio.create_task(third.liveness.flush())
+            await eventually(waits)
+            await beats(third, cluster)
+        await flushing
+        assert await last_seen(world, cluster) > seen
+        await third.liveness.end()
 
 
 async def test_silence_ends_in_one_event_however_many_replicas_notice_and_a_word_ends_it(
