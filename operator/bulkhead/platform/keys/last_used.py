@@ -56,7 +56,10 @@ class LastUsed:
         try:
             async with transaction(self._pool, Scope()) as tx:
                 await tx.execute(self._statement, (as_json(ids),))
-        except Unavailable as error:
+        except BaseException as error:
+            # Also of who is cancelled here: it writes all that is left then.
             for key in ids:
                 self.at(key)
+            if not isinstance(error, Unavailable):
+                raise
             log.warning("last_used_not_written", keys=len(ids), error=str(error))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from functools import partial
 
@@ -69,4 +70,25 @@ async def test_what_can_not_be_written_now_is_written_later(world: World, databa
             await last_used.flush()
         assert await written(world, keys) == 0
         await last_used.flush()
+    assert await all_written(world, keys)
+
+
+async def test_what_is_being_written_when_the_end_comes_is_written_at_the_end(
+    world: World, database: Database, keys: list[str]
+) -> None:
+    async def waits() -> bool:
+        locked = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        return bool(await one(world.session, locked))
+
+    async with database.pool("worker") as worker, database.superuser() as session:
+        last_used = LastUsed(worker, seconds=0.1)
+        for key in keys:
+            last_used.at(key)
+        writing = asyncio.create_task(last_used.run())
+        async with session.transaction():
+            await session.execute("SELECT FROM service_keys WHERE id = ANY(%s) FOR UPDATE", (keys,))
+            await eventually(waits)
+            writing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await writing
     assert await all_written(world, keys)
