@@ -149,6 +149,8 @@ class Granting:
     async def speaks_for(self, issuer: UUID, organisation: UUID, url: str) -> Given:
         """Let an issuer name members of an organisation. Those of a binding that had ended stay ended; `tx` has to see
         the organisation's rows."""
+        if await self._row(sql.BELIEVED, issuer) is None:
+            raise Problem(Code.NOT_FOUND, f"there is no issuer {url}")
         if await self._row(sql.SPEAKS_FOR, issuer, organisation) is not None:
             return Given(issuer, changed=False)
         for member, subject in await (await self.tx.execute(sql.END_MEMBERS, (issuer, organisation))).fetchall():

@@ -70,6 +70,9 @@ ADD_ISSUER: Final = """
 CHANGE_ISSUER: Final = """
     UPDATE issuers SET audiences = %s, algorithms = %s, disabled_at = NULL WHERE id = %s
 """
+# Shared with others who bind it, against its end: a binding that came after that would speak again once the issuer is
+# believed again.
+BELIEVED: Final = "SELECT true FROM issuers WHERE id = %s AND disabled_at IS NULL FOR SHARE"
 # Members of a binding that had ended are no more: whoever of them is to come back is named anew.
 END_MEMBERS: Final = """
     UPDATE memberships SET ended_at = now() WHERE issuer_id = %s AND organisation_id = %s AND ended_at IS NULL

@@ -10,6 +10,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from bulkhead.platform.audit.export import RevocationLine, Revoked, lines
+from bulkhead.platform.users.granting import Given, Granting
 from tests.integration.platform.server import Database
 from tests.integration.platform.users.people import AUDIT, Answered, World
 from tests.integration.platform.users.people import world as made
@@ -226,6 +227,40 @@ async def test_a_provider_that_is_believed_again_brings_back_nobody(world: World
     assert (await put_member(world, admin, mine, issuer=url, subject="ada")).status == 200
     living = "SELECT count(*) FROM memberships WHERE issuer_id = %s AND organisation_id = %s AND ended_at IS NULL"
     assert await world.value(living, issuer, mine) == 1
+
+
+async def test_a_provider_that_is_disabled_before_it_is_bound_speaks_for_nobody_once_it_is_believed_again(
+    world: World, admin: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def late(granting: Granting, issuer: UUID, organisation: UUID, url: str) -> Given:
+        assert (await world.ask(admin, f"/v1/issuers/{issuer}", "DELETE")).status == 204
+        return await speaks_for(granting, issuer, organisation, url)
+
+    speaks_for = Granting.speaks_for
+    body = {"url": f"https://{uuid4()}.example.com", "audiences": ["bulkhead"]}
+    with monkeypatch.context() as overtaken:
+        overtaken.setattr(Granting, "speaks_for", late)
+        where = await organisation(world, admin)
+        assert (await world.ask(admin, "/v1/issuers", "PUT", {**body, "organisations": [where]})).code == "not_found"
+    assert (await world.ask(admin, "/v1/issuers", "PUT", body)).body["organisations"] == []
+
+
+async def test_nobody_disables_a_provider_that_is_being_bound(
+    world: World, admin: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def looked_at(granting: Granting, issuer: UUID, organisation: UUID, url: str) -> Given:
+        bound = await speaks_for(granting, issuer, organisation, url)
+        free = "SELECT count(*) FROM (SELECT FROM issuers WHERE id = %s FOR NO KEY UPDATE SKIP LOCKED) free"
+        found.append(await world.value(free, issuer))
+        return bound
+
+    found: list[int] = []
+    speaks_for = Granting.speaks_for
+    monkeypatch.setattr(Granting, "speaks_for", looked_at)
+    body = {"url": f"https://{uuid4()}.example.com", "audiences": ["bulkhead"]}
+    where = await organisation(world, admin)
+    assert (await world.ask(admin, "/v1/issuers", "PUT", {**body, "organisations": [where]})).status == 200
+    assert found == [0]
 
 
 async def test_to_name_an_organisation_of_a_provider_again_ends_no_membership(world: World, admin: str) -> None:
