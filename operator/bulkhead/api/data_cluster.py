@@ -202,7 +202,8 @@ class PlatformCluster(Struct, frozen=True, kw_only=True):
     cluster_id: Annotated[str, Bounds(max_length=36)] = ""
     """The platform's id of it; empty: it has not joined."""
     clock_skew_minutes: ClockSkewMinutes = 0
-    """By how much the operator's clock is ahead of the platform's, behind it where negative; 0: by a minute at most."""
+    """By how much the operator's clock is ahead of the platform's, behind it where negative; 0: by a minute at most, or
+    nothing is known."""
 
 
 NOT_JOINED = PlatformCluster()

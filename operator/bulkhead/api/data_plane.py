@@ -353,7 +353,8 @@ class PlatformPlane(Struct, frozen=True, kw_only=True):
     fingerprint: Annotated[str, Bounds(max_length=64)] = ""
     """Of its public key, to be compared with the one that the platform shows before it is confirmed there."""
     clock_skew_minutes: ClockSkewMinutes = 0
-    """By how much the operator's clock is ahead of the platform's, behind it where negative; 0: by a minute at most."""
+    """By how much the operator's clock is ahead of the platform's, behind it where negative; 0: by a minute at most, or
+    nothing is known."""
 
 
 NOT_JOINED = PlatformPlane()

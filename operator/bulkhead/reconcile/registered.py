@@ -294,8 +294,10 @@ async def give_notice(cluster: DataCluster, record: OpenRecord[Record], deps: De
     held, plane = record.record.registration, deps.view.data_plane(record.record.plane)
     platform = deps.beats.platform(record.record.plane)
     deps.beats.withdraw(cluster.metadata.uid)
-    if held is None or plane is None or platform is None or platform.url != held.platform:
+    if held is None or plane is None or platform_of(plane) != held.platform:
         return READY
+    if platform is None or platform.url != held.platform:
+        return _not_told(cluster, "its DataPlane does not reach it now, see the conditions there", deps)
     tools = Tools(
         platform=platform,
         perform=deps.mutations.perform,

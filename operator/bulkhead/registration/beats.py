@@ -191,6 +191,7 @@ class Beats:
         fresh = _Pulse(member, since=now, due=first)
         if pulse is not None and pulse.member.registration.identity == member.registration.identity:
             fresh.accepted, fresh.said, fresh.streaming = pulse.accepted, pulse.said, pulse.streaming
+            fresh.skew = pulse.skew
         self._pulses[member.uid] = fresh
         self._plan(fresh, first)
 
@@ -314,10 +315,12 @@ class Beats:
         if told.rows is not None:
             await self._sync(pulse, platform, told.rows)
 
-    def _accepted(self, pulse: _Pulse, answer: HeartbeatAnswer, said: int) -> None:
+    def _accepted(self, pulse: _Pulse, answer: HeartbeatAnswer, remembered: int) -> None:
+        # After a restart the status knows what was said; later it may not be up to that yet.
+        said = remembered if pulse.accepted is None else pulse.skew
+        pulse.skew = _skew(round(self._wall()) - answer.server_time, said)
         pulse.accepted, pulse.refused = self._clock(), None
         pulse.work_from = 0.0
-        pulse.skew = _skew(round(self._wall()) - answer.server_time, said)
         rotation = answer.rotation.replaces if answer.rotation is not None else ""
         pulse.learnt = Learnt(desired=answer.desired, links=answer.succession, rotation=rotation)
         if answer.snapshot is not None:
@@ -411,7 +414,7 @@ def _outcome(contact: Contact) -> Contact:
 def _skew(seconds: int, said: int) -> int:
     """Minutes to say. What was said stays while it is about right, or each heartbeat, and each restart, would say
     something else."""
-    if abs(seconds) <= SKEW_SECONDS // 2 or (not said and abs(seconds) <= SKEW_SECONDS):
+    about_right = bool(said) and abs(seconds / 60 - said) <= max(1.0, abs(said) / 2)
+    if abs(seconds) <= (SKEW_SECONDS // 2 if about_right else SKEW_SECONDS):
         return 0
-    about_right = abs(seconds / 60 - said) <= max(1.0, abs(said) / 2)
-    return said if said and about_right else round(seconds / 60) or (1 if seconds > 0 else -1)
+    return said if about_right else round(seconds / 60)

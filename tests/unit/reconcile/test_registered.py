@@ -376,6 +376,19 @@ async def test_a_notice_that_is_not_taken_is_given_up_after_ten_minutes(office: 
     assert "not told yet" in first.message
 
 
+async def test_a_notice_waits_for_a_plane_that_does_not_reach_its_platform_and_not_for_one_that_left_it(
+    office: Office,
+) -> None:
+    await office.look_until_still()
+    await office.beats.disconnect("default")
+    cluster = gen.cluster(metadata={"uid": OTHER_UID})
+    waits = await registered.give_notice(cluster, await office.opened(), office.deps)
+    assert not waits.good
+    assert "does not reach it" in waits.message
+    gen.show(office.view, gen.plane(metadata={"uid": UID}), version="999")
+    assert (await registered.give_notice(cluster, await office.opened(), office.deps)).good
+
+
 async def test_a_deletion_where_no_platform_was_ever_joined_says_nothing_of_one() -> None:
     desk = Desk.of(gen.cluster())
     assert await deletion._give_notice(gen.cluster(), desk.deps.records.draft(gen.record()), desk.deps) == {}

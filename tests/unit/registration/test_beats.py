@@ -444,9 +444,13 @@ async def test_clocks_that_are_an_hour_apart_are_said_and_change_nothing_else() 
         contact = desk.beats.contact("uid-acme")
         assert contact is not None
         assert (contact.connected, contact.skew) == (True, -60)
-        desk.skew, desk.said = -3630.0, contact.skew
+        desk.skew = -3700.0
         await asyncio.sleep(300)
         assert desk.looked_at() == 1
+        desk.beats.enrol(member(key_id="0" * 32))
+        contact = desk.beats.contact("uid-acme")
+        assert contact is not None
+        assert contact.skew == -60, "with another key its clock is no other"
 
 
 @in_virtual_time
@@ -472,6 +476,9 @@ async def test_what_was_said_of_a_clock_before_a_restart_is_not_said_anew_while_
         (3600, 0, 60),
         (3700, 60, 60),
         (20, 60, 0),
+        (45, 5, 0),
+        (45, -1, 0),
+        (-31, 1, 0),
     ],
 )
 def test_what_is_said_of_a_clock_does_not_change_with_each_heartbeat(seconds: int, said: int, minutes: int) -> None:

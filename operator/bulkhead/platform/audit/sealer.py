@@ -79,7 +79,7 @@ class Sealer:
         """
         async with transaction(self._pool, Scope()) as tx:
             shortfall = await self._look(tx)
-        if self._export and self._export.trouble and not shortfall:
+        if self._export and self._export.trouble and not (shortfall or self._shortfall):
             await self._export.epoch(self._known.epoch)
 
     async def sign(self) -> Head | None:
@@ -97,7 +97,7 @@ class Sealer:
                 return None
             shortfall = await self._look(tx)
             row = await (await tx.execute(sql.UNSIGNED)).fetchone()
-            if shortfall or row is None:
+            if shortfall or self._shortfall or row is None:
                 return None
             sequence, link, epoch, now = row
             head = Head(epoch=epoch, sequence=sequence, hash=bytes(link).hex(), at=now)

@@ -1,4 +1,4 @@
-"""Planes and clusters by their service key: one look-up a call, so that revocation holds at the next one everywhere."""
+"""Planes and clusters by their service key: looked up at each call, so revocation holds at the next one everywhere."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """A user's request to a cluster: decided, recorded, passed on, watched over, and recorded again.
 
 No transaction is open while anything streams. The row of the request is committed before the first byte leaves for the
-cluster; if the row of its outcome is missing, a replica died in between.
+cluster; if the row of its outcome is missing, a replica died in between. What took long until then is looked at anew.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ from bulkhead.protocol.problems import Code, Problem
 log = structlog.get_logger(__name__)
 
 RETRY_SECONDS = 2
-SEEN_SECONDS = 1.0
-"""How long ago it may have been that a request was allowed, when it is sent. It has waited for the audit since, which
-takes long where the database is slow."""
+SEEN_SECONDS = 3.0
+"""A request that has waited for longer, until it is recorded, is looked at once more before it is sent: the database is
+slow, and what allowed it may be over."""
 
 UserCall = Call[User, None]
 
@@ -81,9 +81,8 @@ class Room:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Admitted:
-    """A request that may pass. seen_at: when that was so, by the clock"""
+    """A request that may pass."""
 
-    seen_at: float
     target: targets.Target
     gateway: Gateway
     url: URL
@@ -148,14 +147,13 @@ class Requests:
         status, answered = await passage.send(
             admitted.url,
             headers.sent(passed, call.trace, host=host, assertion=admitted.assertion),
-            look_first=self._clock() - admitted.seen_at > SEEN_SECONDS,
+            look_first=self._clock() - started > SEEN_SECONDS,
         )
         return Response(status, answered, passage)
 
     async def _admit(self, call: UserCall, sent: bytes) -> _Admitted:
         cluster, method = call.id("id"), call.request.method
         state, target = decide.admit(await self._state(call))
-        seen_at = self._clock()
         gateway = self._gateway(target)
         url = gateway.url(str(cluster), sent)
         if url is None:
@@ -166,7 +164,7 @@ class Requests:
         assertion = self._vouching.assertion(
             ring, state.acknowledged_kid, call.caller, cluster, method, sent, state.now
         )
-        return _Admitted(seen_at=seen_at, target=target, gateway=gateway, url=url, assertion=assertion)
+        return _Admitted(target=target, gateway=gateway, url=url, assertion=assertion)
 
     def _gateway(self, target: targets.Target) -> Gateway:
         try:

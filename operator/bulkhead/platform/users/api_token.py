@@ -1,4 +1,4 @@
-"""People by an API token: one look-up a call, so that revocation and the end of a membership hold at the next one.
+"""People by an API token: looked up at each call, so that revocation and the end of a membership hold at the next one.
 
 The look-up tells the token, its membership and its minter; what it may do is what token and membership both allow, as
 of now. While a rotation's grace lasts, the former secret opens what the current one does.
@@ -141,7 +141,7 @@ class ApiTokens:
             # What was revoked while its secret waited for scrypt opens nothing any more, and what was rotated is judged
             # as the secret that it is now.
             before, found = found, await self._find(shown.id)
-            if found is None or found.rotation != before.rotation:
+            if found is None or found.rotation != before.rotation or (previous.right and found.previous is None):
                 return await self.found(bearer, source)
         if code := refusal(found.standing):
             raise Problem(code)

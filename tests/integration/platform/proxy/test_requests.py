@@ -16,6 +16,7 @@ import pytest
 
 from bulkhead.platform.audit.entry import Action, Entry
 from bulkhead.platform.audit.intake import Intake
+from bulkhead.platform.proxy.requests import SEEN_SECONDS
 from bulkhead.protocol import assertions
 from bulkhead.protocol.assertions import HEADER, Ability, Source, server_name
 from bulkhead.protocol.keys import SigningKey
@@ -321,7 +322,7 @@ async def test_what_was_allowed_before_it_waited_long_for_the_audit_is_looked_at
         await write(intake, entry)
         if entry.action is Action.PROXY_REQUESTED:
             await grounds.change("UPDATE clusters SET desired_state = 'suspended' WHERE id = %s", cluster)
-            grounds.clock.seconds += 1.5
+            grounds.clock.seconds += SEEN_SECONDS + 0.5
 
     write = Intake.write
     monkeypatch.setattr(Intake, "write", slowly)
