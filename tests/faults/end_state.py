@@ -29,6 +29,7 @@ from bulkhead.kube.resources import (
     SECRETS,
     TENANTS,
 )
+from tests.integration.engines.minio_server import users
 from tests.world import World
 
 INSIDE = (SECRETS, NETWORK_POLICIES, RESOURCE_QUOTAS, LIMIT_RANGES, ROLE_BINDINGS)
@@ -125,10 +126,9 @@ def _minio(world: World, slug: str) -> dict[str, Any]:
     credentials = StaticProvider(minio.access_key, minio.secret_key)
     admin = MinioAdmin(endpoint=minio.endpoint, credentials=credentials, http_client=http)
     buckets = [bucket.name for bucket in client.list_buckets() if bucket.name.startswith(f"{slug}-")]
-    users = json.loads(admin.user_list())
     return {
         "buckets": {name: dict(client.get_bucket_tags(name) or {}) for name in buckets},
-        "users": {key: _without_times(value) for key, value in users.items() if key.startswith(f"{slug}-")},
+        "users": {key: value for key, value in users(admin).items() if key.startswith(f"{slug}-")},
         "policies": {key: _ordered(value) for key, value in json.loads(admin.policy_list()).items() if key == slug},
     }
 
@@ -140,10 +140,6 @@ def _ordered(value: Any) -> Any:
     if isinstance(value, list):
         return sorted((_ordered(item) for item in value), key=json.dumps)
     return value
-
-
-def _without_times(user: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in user.items() if key != "updatedAt"}
 
 
 async def _qdrant(world: World, slug: str, uid: str) -> dict[str, Any]:

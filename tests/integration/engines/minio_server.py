@@ -6,9 +6,11 @@ import io
 import json
 import secrets
 import ssl
+import zipfile
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from enum import Enum
 from typing import cast
 
 import urllib3
@@ -158,6 +160,22 @@ def answer_to(call: Callable[[], object]) -> str:
     return ""
 
 
+class _Unnamed(Enum):
+    """Commands of the admin API that the library has no name for."""
+
+    EXPORT_IAM = "export-iam"
+
+
+def users(administrator: MinioAdmin) -> dict[str, tuple[str, str]]:
+    """Status and policy of every user by access key, as the server exports them: its own list of them is sealed with
+    Argon2id, which costs either side a tenth of a second each time."""
+    exported = administrator._url_open(method="GET", command=cast("_COMMAND", _Unnamed.EXPORT_IAM)).data
+    with zipfile.ZipFile(io.BytesIO(exported)) as archive:
+        held = json.loads(archive.read("iam-assets/users.json"))
+        policies = json.loads(archive.read("iam-assets/user_mappings.json"))
+    return {key: (user["status"], policies.get(key, {}).get("policy", "")) for key, user in held.items()}
+
+
 def sweep(server: Server) -> None:
     """Remove all buckets, users, groups and policies."""
     objects, administrator = root(server), admin(server)
@@ -165,7 +183,7 @@ def sweep(server: Server) -> None:
         for item in objects.list_objects(bucket.name, recursive=True, include_version=True):
             objects.remove_object(bucket.name, str(item.object_name), version_id=item.version_id)
         objects.remove_bucket(bucket.name)
-    for access_key in json.loads(administrator.user_list()):
+    for access_key in users(administrator):
         administrator.user_remove(access_key)
     for group in json.loads(administrator.group_list()) or ():
         administrator.group_remove(group)
@@ -245,5 +263,5 @@ def inventory(server: Server) -> Mapping[str, object]:
         keys = sorted(str(item.object_name) for item in objects.list_objects(bucket.name, recursive=True))
         quota = json.loads(administrator.bucket_quota_get(bucket.name))["quota"]
         buckets[bucket.name] = (stamp_tags(server, bucket.name), quota, keys)
-    users = {key: (u["status"], u.get("policyName", "")) for key, u in json.loads(administrator.user_list()).items()}
-    return {"buckets": buckets, "users": users, "policies": json.loads(administrator.policy_list()).keys() - BUILT_IN}
+    policies = json.loads(administrator.policy_list()).keys() - BUILT_IN
+    return {"buckets": buckets, "users": users(administrator), "policies": policies}

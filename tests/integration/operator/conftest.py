@@ -26,6 +26,9 @@ async def admins(world: World) -> AsyncIterator[Admins]:
         yield admins
 
 
+LAST = ("test_rbac.py", "test_crd_removal.py")
+"""What looks back on all calls so far, and what no test could use a DataCluster after."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What looks back on all calls so far comes last."""
-    items.sort(key=lambda item: item.path.name == "test_rbac.py")
+    items.sort(key=lambda item: LAST.index(item.path.name) if item.path.name in LAST else -1)

@@ -2,21 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-
-import pytest
-
 from bulkhead.kube.resources import CUSTOM_RESOURCE_DEFINITIONS, DATA_CLUSTERS, SECRETS, TENANTS
 from hack.plane.installation import NAMESPACE
 from tests.integration.operator.engines import ALL, Admins, opened
 from tests.world import World
-
-
-@pytest.fixture
-async def world() -> AsyncIterator[World]:
-    """Its own: no test after it could use a DataCluster there."""
-    async with World.whole() as world:
-        yield world
 
 
 async def test_while_its_crd_is_being_removed_nothing_is_cut_or_erased(world: World, admins: Admins) -> None:
