@@ -71,7 +71,6 @@ class Bench:
     operators: int = 0
     batches: int = 0
 
-    # -- the operator --------------------------------------------------------------------------------------------------
     def make_operator(self) -> Operator:
         """One that is not started yet."""
         self.operators += 1
@@ -128,7 +127,6 @@ class Bench:
         }
         await self.user.create(TENANTS, body)
 
-    # -- the bare script -----------------------------------------------------------------------------------------------
     async def scripted(self, count: int, concurrency: int) -> Round:
         """So many tenants by the script, so many of them at once."""
         async with self._script() as script:
@@ -167,7 +165,6 @@ class Bench:
         assert isinstance(access, AdminAccess), access
         return app.engine_of(name, access, "bare")
 
-    # -- both ----------------------------------------------------------------------------------------------------------
     def _names(self, prefix: str, count: int) -> list[str]:
         self.batches += 1
         return [f"{prefix}{self.batches}-{number}" for number in range(count)]

@@ -94,7 +94,6 @@ class ScriptedPlatform:
     """Every credential that was ever shown to it or given out."""
     _runner: web.AppRunner | None = None
 
-    # -- serving -------------------------------------------------------------------------------------------------------
     @classmethod
     @contextlib.asynccontextmanager
     async def serving(cls) -> AsyncIterator[ScriptedPlatform]:
@@ -123,7 +122,6 @@ class ScriptedPlatform:
             await self._runner.cleanup()
             self._runner = None
 
-    # -- what an administrator does ------------------------------------------------------------------------------------
     def plane_token(self) -> str:
         """A registration token for any plane."""
         token = RegistrationToken.generate(os.urandom)
@@ -148,7 +146,6 @@ class ScriptedPlatform:
         """How many calls had a path that ends so."""
         return sum(path.endswith(end) for _, path in self.calls)
 
-    # -- answers -------------------------------------------------------------------------------------------------------
     async def _handle(self, request: web.Request) -> web.Response:
         self.calls.append((request.method, request.path))
         if self.holds(request.method, request.path):

@@ -103,7 +103,6 @@ class World:
             await world.plane_ready()
             yield world
 
-    # -- what a user does ----------------------------------------------------------------------------------------------
     async def apply(self, kind: str, name: str, spec: Mapping[str, Any], **metadata: Any) -> None:
         """What `kubectl apply --server-side` asks for, of one of our kinds: hundreds of times, so without kubectl."""
         body = {"apiVersion": API_VERSION, "kind": kind, "metadata": {"name": name, **metadata}, "spec": dict(spec)}
@@ -147,7 +146,6 @@ class World:
         for name in names:
             await self.gone(TENANTS, name, seconds=seconds)
 
-    # -- what a user looks at ------------------------------------------------------------------------------------------
     async def data_cluster(self, name: str) -> Json:
         return await self.kube.get(DATA_CLUSTERS, name)
 

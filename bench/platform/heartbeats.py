@@ -119,7 +119,6 @@ class Bench:
         """Seconds in which every cluster beats at least once."""
         return self.amounts.period * (1 + SPREAD)
 
-    # -- what is sent --------------------------------------------------------------------------------------------------
     def plan(self, requests: list[bytes], **others: Any) -> Plan:
         """So many requests each period."""
         return Plan(
@@ -149,7 +148,6 @@ class Bench:
 
         return self.beats([guess(number) for number in range(10 * WRONG_PER_SECOND)])
 
-    # -- what is measured ----------------------------------------------------------------------------------------------
     async def cost(self, replica: Replica, seconds: float, *generators: Generated) -> tuple[tuple[float, float], Cost]:
         """A window from now on, and what it cost."""
         pids = {"service": replica.pid, "postgres": self.platform.database.postgres.pid}

@@ -110,7 +110,6 @@ class Platform:
             proxied=f"{self._service.url}{_proxied(clusters['acme'])}",
         )
 
-    # -- people --------------------------------------------------------------------------------------------------------
     def _tokens(self) -> tuple[str, str]:
         """One that administers, and one that only reads. Kept, so that who runs the demo again goes on with them."""
         if self._curl("admin").exists():
@@ -139,7 +138,6 @@ class Platform:
     def _curl(self, name: str) -> Path:
         return self._program.with_name(f"{name}.curl")
 
-    # -- joining -------------------------------------------------------------------------------------------------------
     def _join(self, admin: str) -> None:
         if "platform" not in self._kubectl.get("dataplane", PLANE)["spec"]:
             asked = {"kind": "plane", "name": PLANE, "selfConfirming": True, "seconds": JOIN_SECONDS}
@@ -191,7 +189,6 @@ class Platform:
             state = "online" if each["online"] else "offline"
             self._console.print(f"  {each['name']} is {state}: its last heartbeat was {seen} s ago")
 
-    # -- one request ---------------------------------------------------------------------------------------------------
     def _proxied(self, token: str, clusters: dict[str, str]) -> None:
         self._until(lambda: self._served(clusters["acme"]), "the gateway does not serve acme")
         for slug, expected in (("acme", HTTPStatus.OK), ("globex", HTTPStatus.NOT_FOUND)):
@@ -232,7 +229,6 @@ class Platform:
             yield from page["rows"]
             after = page["next"]
 
-    # -- how -----------------------------------------------------------------------------------------------------------
     def _call(self, token: str, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
         with self._timed(f"{method} {path}", style="cyan"):
             return self._service.done(token, method, path, body)

@@ -42,7 +42,6 @@ class Tenants:
         holds = asyncio.run(self._prove(tenants))
         return works and holds
 
-    # -- apply ---------------------------------------------------------------------------------------------------------
     def _apply(self) -> None:
         self._console.rule("[bold]kubectl apply -f docs/examples/tenants.yaml")
         self._console.print(EXAMPLE.read_text().strip(), style="cyan")
@@ -74,7 +73,6 @@ class Tenants:
             self._console.print(f"  {event['name']:8} [bold green]Ready[/bold green]")
             told.add(event["name"])
 
-    # -- use and prove -------------------------------------------------------------------------------------------------
     async def _use(self, tenant: Tenant) -> bool:
         self._console.rule(f"[bold]{tenant.slug} works with its own credentials")
         outcomes = [await outcome(tenant, tenant, each) for each in matrix.attempts(tenant, tenant) if each.allowed]

@@ -107,7 +107,6 @@ class StandIn:
                 status=problem.code.status, body=documents.encode(problem.document()), content_type=CONTENT_TYPE
             )
 
-    # -- the door ------------------------------------------------------------------------------------------------------
     def _cluster_of(self, request: web.BaseRequest) -> str:
         """The cluster whose certificate the connection was made with: never what a header says."""
         connection = request.get_extra_info("ssl_object")
@@ -184,7 +183,6 @@ class StandIn:
         return context
 
 
-# -- behind the door ---------------------------------------------------------------------------------------------------
 async def _answer(request: web.BaseRequest, cluster: Cluster, assertion: Assertion) -> web.StreamResponse:
     match request.path.split("/")[1:]:
         case ["row"]:
@@ -241,7 +239,6 @@ async def _echo(request: web.BaseRequest, assertion: Assertion) -> dict[str, Any
     }
 
 
-# -- the program -------------------------------------------------------------------------------------------------------
 def read(path: Path) -> Clusters:
     """What the file says. Raises OSError, Malformed."""
     return documents.decode(Clusters, path.read_bytes(), most=MOST_FILE)

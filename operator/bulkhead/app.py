@@ -310,7 +310,6 @@ class Operator:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    # -- one key -------------------------------------------------------------------------------------------------------
     async def _look(self, wanted: Key) -> None:
         started = time.monotonic()
         outcome = await self._reconciler(wanted)
@@ -328,7 +327,6 @@ class Operator:
     def _repaired(self, record: Record, engine: EngineName) -> None:
         self._drift.repaired(record, engine)
 
-    # -- engines -------------------------------------------------------------------------------------------------------
     def _open_engine(self, plane: str, name: EngineName, access: AdminAccess) -> tuple[Engine[Any, Any], Gate[Key]]:
         engine = self._seams.open_engine(name, access, self._installation)
         gate: Gate[Key] = Gate(
@@ -354,7 +352,6 @@ class Operator:
         for cluster in self._view.data_clusters_on(plane) if down else ():
             self._queue.add_after(key.data_cluster(cluster.metadata.name), OUTAGE_GRACE_SECONDS)
 
-    # -- health --------------------------------------------------------------------------------------------------------
     def _not_synced(self) -> str:
         waiting = [stream.resource.plural for stream in self._streams if not stream.synced.is_set()]
         if not self._own_kinds.synced.is_set():

@@ -159,7 +159,6 @@ class Engine(Protocol[S, V]):
     async def close(self) -> None:
         """Give connections back; the object is not used afterwards."""
 
-    # -- the server ----------------------------------------------------------------------------------------------------
     async def ping(self) -> None:
         """One cheap authenticated call, for the breaker. Raises EngineError."""
 
@@ -172,7 +171,6 @@ class Engine(Protocol[S, V]):
     def decide_server(self, request: ServerRequest, seen: V) -> Decision:
         """Steps that prepare the server (marker, operator-owned objects, warm databases)."""
 
-    # -- one tenant ----------------------------------------------------------------------------------------------------
     def credentials(
         self, names: PhysicalNames, stamp: Stamp, holding: Holding, now: datetime
     ) -> tuple[Credential, ...]:
@@ -194,7 +192,6 @@ class Engine(Protocol[S, V]):
     def binding(self, request: Request) -> Mapping[str, str]:
         """Content of the Service Binding Secret, complete for any client; needs `holding.published`."""
 
-    # -- all tenants ---------------------------------------------------------------------------------------------------
     def fingerprint(self, request: Request) -> str:
         """Digest of what `survey` should show for this tenant."""
 

@@ -179,7 +179,6 @@ class KubeClient:
         self._limits = aiohttp.ClientTimeout(total=request_seconds)
         self._writes = asyncio.Semaphore(CONCURRENT_WRITES)
 
-    # -- reads ---------------------------------------------------------------------------------------------------------
     async def get(self, resource: Resource, name: str, namespace: str | None = None) -> Json:
         """One whole object. Raises NotFound."""
         return await self._get(resource, name, namespace, _JSON)
@@ -268,7 +267,6 @@ class KubeClient:
             # Closed, not released: the rest of an endless body would be waited for.
             response.close()
 
-    # -- writes --------------------------------------------------------------------------------------------------------
     async def create(self, resource: Resource, content: Json, namespace: str | None = None) -> Json:
         """Make an object and give it back. Raises AlreadyExists."""
         url = self._url(resource.collection(namespace), _AS_US)
@@ -344,7 +342,6 @@ class KubeClient:
     async def _change(self, call: _Call) -> Json:
         return call.decode(await self._persist(call, (TooManyRequests,), self._write), Json)
 
-    # -- one request ---------------------------------------------------------------------------------------------------
     async def _read(self, call: _Call) -> bytes:
         return await self._persist(call, (TooManyRequests, Disconnected), self._once)
 

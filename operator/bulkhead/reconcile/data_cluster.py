@@ -148,7 +148,6 @@ async def _wait(cluster: DataCluster, verdict: Verdict, deps: Deps) -> Outcome:
     return RETRY
 
 
-# -- the record --------------------------------------------------------------------------------------------------------
 async def _open_record(cluster: DataCluster, context: Context, deps: Deps) -> OpenRecord[Record] | None:
     """The record, with credentials in force for every engine in use. Not written yet; None where the cluster went."""
     # One that no watch has shown yet is not read: the first save would be refused, and nothing is made before it.
@@ -255,7 +254,6 @@ def _tell_repairs(record: Record, results: Mapping[EngineName, Result], deps: De
             deps.repaired(record, name)
 
 
-# -- engines -----------------------------------------------------------------------------------------------------------
 def _in_use(context: Context) -> dict[EngineName, OpenEngine]:
     """Engines to work on: those that tenants may use, and any that is open where access is to be cut."""
     cut = context.access is Access.CUT
@@ -278,7 +276,6 @@ def request_of(
     )
 
 
-# -- the namespace -----------------------------------------------------------------------------------------------------
 async def _furnish_namespace(cluster: DataCluster, context: Context, record: Record, deps: Deps) -> Verdict:
     """Namespace, quotas, policies and bindings: all that does not wait for an engine."""
     owner = Owner.of(record)
@@ -327,7 +324,6 @@ def _secrets(cluster: DataCluster, context: Context, record: Record) -> tuple[Ch
     return tuple(projections.secrets(Owner.of(record), bindings, joined, complete=complete))
 
 
-# -- the end -----------------------------------------------------------------------------------------------------------
 async def _conclude(
     cluster: DataCluster,
     context: Context,

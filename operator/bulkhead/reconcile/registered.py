@@ -69,7 +69,6 @@ _PLANE_FIRST = waiting(Reason.REGISTERING, "its DataPlane has not joined the pla
 _NOT_JOINED = Verdict(Status.UNKNOWN, Reason.REGISTERING, "not registered yet")
 
 
-# -- a plane -----------------------------------------------------------------------------------------------------------
 async def open_platform(
     plane: DataPlane, record: PlaneRecord, secrets: Values, deps: Deps
 ) -> Platform | Verdict | None:
@@ -165,7 +164,6 @@ def plane_status(record: PlaneRecord, plane: DataPlane, deps: Deps) -> PlatformP
     )
 
 
-# -- a data cluster ----------------------------------------------------------------------------------------------------
 async def absorb(cluster: DataCluster, deps: Deps) -> None:
     """Write what the platform wants, and which keys it signs with, into the record: the flow acts on that."""
     uid = cluster.metadata.uid
@@ -288,7 +286,6 @@ async def _tell(cluster: DataCluster, verdicts: Verdicts, identity: str, deps: D
         await status.write(newest, with_platform(newest, verdicts, platform, deps.clock()), deps)
 
 
-# -- the end -----------------------------------------------------------------------------------------------------------
 async def give_notice(cluster: DataCluster, record: OpenRecord[Record], deps: Deps) -> Verdict:
     """Tell the platform that it is being deleted. Ready: it knows, need not know, or could not be told in time."""
     held, plane = record.record.registration, deps.view.data_plane(record.record.plane)
@@ -325,7 +322,6 @@ def _not_told(cluster: DataCluster, why: str, deps: Deps) -> Verdict:
     return READY
 
 
-# -- after a restart ---------------------------------------------------------------------------------------------------
 async def roll(deps: Deps) -> AsyncIterator[Member]:
     """All DataClusters that have joined, from their records, a page at a time; until they were read through once."""
     while True:
@@ -359,7 +355,6 @@ async def _joined_members(deps: Deps) -> AsyncIterator[Member]:
             yield _member(key.data_cluster(record.record.slug), record.record.uid, plane, held, outline)
 
 
-# -- what is told ------------------------------------------------------------------------------------------------------
 def describe(member: Member, view: View, release: str) -> Told | None:
     """What a member tells now, as its status has it; None: its object is not there."""
     plane = view.data_plane(member.plane)
@@ -377,7 +372,6 @@ def describe(member: Member, view: View, release: str) -> Told | None:
     return Told(beat, rows(cluster, versions), skew=cluster.status.platform.clock_skew_minutes)
 
 
-# -- words -------------------------------------------------------------------------------------------------------------
 def _plane_aim(plane: DataPlane, url: str, token: Sensitive = decide.NO_TOKEN) -> Aim:
     return Aim(platform=url, kind=IdentityKind.PLANE, uid=plane.metadata.uid, name=plane.metadata.name, token=token)
 

@@ -164,7 +164,6 @@ def _body(tenant: Tenant, name: str, spec: Mapping[str, Any]) -> dict[str, Any]:
     return {"apiVersion": API_VERSION, "kind": DATA_CLUSTERS.kind, "metadata": metadata, "spec": dict(spec)}
 
 
-# -- deletion ----------------------------------------------------------------------------------------------------------
 async def _let_go(tenant: Tenant, deps: Deps) -> Outcome:
     """Delete what the list made, wait for all that belongs to the Tenant, then let it go."""
     if labels.FINALIZER not in tenant.metadata.finalizers:
@@ -203,7 +202,6 @@ async def _stop(tenant: Tenant, verdict: Verdict, deps: Deps) -> Outcome:
     return RETRY
 
 
-# -- status ------------------------------------------------------------------------------------------------------------
 async def _write_status(tenant: Tenant, problems: list[str], deps: Deps) -> None:
     verdict = waiting(Reason.NAME_TAKEN, "; ".join(problems)) if problems else _summed_up(tenant, deps)
     await _write(tenant, _status(tenant, verdict, deps), deps)

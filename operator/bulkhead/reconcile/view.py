@@ -46,7 +46,6 @@ class View:
         self._by_tenant: dict[str, dict[str, None]] = {}
         self._by_plane: dict[str, dict[str, None]] = {}
 
-    # -- our kinds -----------------------------------------------------------------------------------------------------
     def tenant(self, name: str) -> Tenant | None:
         return _decoded(self.tenants.get(name))
 
@@ -108,7 +107,6 @@ class View:
         found = (self.data_cluster(name) for name in names)
         return [cluster for cluster in found if cluster is not None]
 
-    # -- children and records ------------------------------------------------------------------------------------------
     def child(self, resource: Resource, namespace: str, name: str) -> ChildMeta | None:
         return self._children.get(resource, name, namespace)
 

@@ -146,7 +146,6 @@ class Beats:
         self.complete = False
         """Whether all that joined before the start are members."""
 
-    # -- platforms -----------------------------------------------------------------------------------------------------
     async def connect(self, plane: str, url: str, ca_pem: str | None) -> Platform:
         """The platform of a plane; another URL or CA opens another one. Raises Unusable."""
         print_ = f"{url}\n{ca_pem}"
@@ -177,7 +176,6 @@ class Beats:
         for plane in tuple(self._platforms):
             await self.disconnect(plane)
 
-    # -- members -------------------------------------------------------------------------------------------------------
     def enrol(self, member: Member, *, spread: bool = False) -> None:
         """Have it beat from now on, or as what it is now. `spread`: it is one of many that begin at once."""
         now = self._clock()
@@ -244,7 +242,6 @@ class Beats:
         self._leaving.pop(uid, None)
         self.withdraw(uid)
 
-    # -- the loop ------------------------------------------------------------------------------------------------------
     async def run(self, roll: Callable[[], AsyncIterator[Member]]) -> None:
         """Beat for ever, as soon as there is a platform. `roll`: all that have joined, read once."""
         await self._connected.wait()

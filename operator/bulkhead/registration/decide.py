@@ -149,7 +149,6 @@ def _lost(held: Registration, learnt: Learnt) -> bool:
     return learnt.refused in REJOIN and learnt.key_id == held.key_id
 
 
-# -- what rests as text, as the protocol has it ------------------------------------------------------------------------
 def signing_key(held: Registration) -> SigningKey:
     """The key pair."""
     return SigningKey.parse(held.private_key.reveal())

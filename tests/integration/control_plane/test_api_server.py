@@ -122,7 +122,6 @@ def name_of(manifest: Json) -> str:
     return str(manifest["metadata"]["name"])
 
 
-# -- builders ----------------------------------------------------------------------------------------------------------
 def made(kind: str, name: str, spec: Mapping[str, Any]) -> Json:
     return {"apiVersion": API_VERSION, "kind": kind, "metadata": {"name": name}, "spec": copy.deepcopy(dict(spec))}
 
@@ -197,7 +196,6 @@ def tenant_namespace(name: str = "tenant-acme", uid: str = UID) -> Json:
     return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": marks}}
 
 
-# -- fixtures ----------------------------------------------------------------------------------------------------------
 @pytest.fixture(scope="module")
 def line(plane: Plane) -> Iterator[HTTPSConnection]:
     """A connection to the API server as its administrator, once the policies are in force."""
@@ -252,7 +250,6 @@ def namespace(line: HTTPSConnection) -> str:
     return "tenant-acme"
 
 
-# -- bad input ---------------------------------------------------------------------------------------------------------
 BAD: dict[str, tuple[Json, tuple[str, ...]]] = {
     "a database of Postgres as a name": (data_cluster("template1"), ("metadata.name", "reserved", "choose another")),
     "a double dash in a name": (data_cluster("acme--x"), ("metadata.name", "--", "use single dashes")),
@@ -433,7 +430,6 @@ def test_good_input_is_accepted(admin: Api, case: str) -> None:
     assert answer.accepted, answer.message
 
 
-# -- what is accepted can be used --------------------------------------------------------------------------------------
 def urls(spec: Json) -> list[str]:
     return [
         value
@@ -567,7 +563,6 @@ def test_the_api_server_and_we_agree_on_slugs(line: HTTPSConnection, name: str) 
     assert Api(line).create(data_cluster(name), dry_run=True).accepted == (slug_problem(name) is None)
 
 
-# -- what can not be changed -------------------------------------------------------------------------------------------
 CHANGES: dict[str, tuple[Json, Json, tuple[str, ...]]] = {
     "dimensions": (
         data_cluster("c1", embedding={"dimensions": 768}),
@@ -692,7 +687,6 @@ def test_a_list_of_reserved_names_that_grows_locks_up_nothing(admin: Api) -> Non
     assert admin.delete(cluster).accepted
 
 
-# -- what people see ---------------------------------------------------------------------------------------------------
 async def test_a_list_tells_a_person_how_things_are(plane: Plane, admin: Api) -> None:
     cluster = data_cluster("shown")
     assert admin.create(cluster).accepted
@@ -717,7 +711,6 @@ async def test_every_field_is_explained(plane: Plane) -> None:
     assert "Length of each vector. Immutable." in explained
 
 
-# -- the operator is confined ------------------------------------------------------------------------------------------
 def test_the_operator_works_in_the_namespaces_that_it_made(operator: Api, namespace: str) -> None:
     assert operator.create(secret(namespace, "postgres-binding", managed=True)).accepted
     assert operator.replace(secret(namespace, "postgres-binding", managed=True)).accepted
@@ -807,7 +800,6 @@ def test_a_stamped_namespace_comes_to_its_end(operator: Api) -> None:
         assert time.monotonic() < deadline, "the namespace hangs"
 
 
-# -- tenants' namespaces are closed to others --------------------------------------------------------------------------
 def test_nobody_else_opens_the_network_of_a_tenant(root: Api, namespace: str) -> None:
     for manifest in (network_policy(namespace), ingress(namespace)):
         answer = root.create(manifest)
@@ -840,7 +832,6 @@ def test_in_an_emergency_an_administrator_passes(admin: Api, namespace: str) -> 
     assert admin.delete(open_all).accepted
 
 
-# -- members -----------------------------------------------------------------------------------------------------------
 @pytest.fixture(scope="module")
 def members(line: HTTPSConnection, namespace: str) -> dict[str, Api]:
     """One member of each role."""
@@ -893,7 +884,6 @@ def test_a_viewer_sees_and_changes_nothing(members: dict[str, Api], namespace: s
     assert members["viewer"].create(service(namespace, "mine")).code == 403
 
 
-# -- protection --------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     "manifest", [tenant("kept", deletionProtection=True), data_cluster("kept", deletionProtection=True)]
 )
@@ -908,7 +898,6 @@ def test_what_is_protected_is_not_deleted_by_anybody(admin: Api, operator: Api, 
     assert admin.delete(manifest).accepted
 
 
-# -- what ships --------------------------------------------------------------------------------------------------------
 def test_no_policy_has_a_mistake_of_type(admin: Api) -> None:
     found = admin.send("GET", "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies").body["items"]
     ours = [each for each in found if each["metadata"]["name"].startswith("bulkhead-")]

@@ -54,9 +54,6 @@ def key(tenant: Tenant) -> str:
     return tenant.binding["api-key"]
 
 
-# -- the server --------------------------------------------------------------------------------------------------------
-
-
 async def test_a_server_takes_the_proposed_identity_once(engine: MeilisearchEngine) -> None:
     assert await prepare(engine, proposal="another") == "the-identity"
 
@@ -145,9 +142,6 @@ async def test_a_certificate_of_another_ca_is_refused_with_the_way_out(server: S
             await engine.ping()
 
 
-# -- creation ----------------------------------------------------------------------------------------------------------
-
-
 async def test_a_tenant_is_complete_after_one_round_and_its_key_opens_its_indexes(
     server: Server, engine: MeilisearchEngine
 ) -> None:
@@ -194,8 +188,6 @@ async def test_no_step_and_no_log_line_shows_a_key(server: Server, engine: Meili
         assert key(tenant) not in text
         assert server.master_key not in text
 
-
-# -- isolation ---------------------------------------------------------------------------------------------------------
 
 OF_AN_INDEX: dict[str, tuple[str, str, object]] = {
     "info": ("GET", "/indexes/{}", None),
@@ -298,9 +290,6 @@ async def test_a_tenant_sees_only_its_own_indexes_listed(server: Server, engine:
         assert await client.indexes() == {"a_entries", "a_datasets"}
 
 
-# -- cut, open, rotate -------------------------------------------------------------------------------------------------
-
-
 async def test_a_cut_ends_the_key_at_once_and_resuming_is_the_reverse(
     server: Server, engine: MeilisearchEngine
 ) -> None:
@@ -366,9 +355,6 @@ async def test_another_master_key_gives_new_values_to_the_same_keys() -> None:
                 assert (await old.search(ENTRIES, q="")).status == REFUSED
             async with Client(other_server, issued.value.reveal()) as new:
                 assert (await new.search(ENTRIES, q="")).status == 200
-
-
-# -- what is not ours, lost or changed ---------------------------------------------------------------------------------
 
 
 async def test_an_index_of_somebody_else_is_never_touched(engine: MeilisearchEngine, admin: Client) -> None:
@@ -471,9 +457,6 @@ async def test_drift_of_settings_and_keys_is_repaired_whatever_the_key_calls_its
         assert (await client.search(REGISTER, q="")).status == REFUSED
 
 
-# -- a queue that somebody holds ---------------------------------------------------------------------------------------
-
-
 async def test_a_creation_that_waits_behind_another_task_does_not_come_back_after_the_erasure() -> None:
     async with running_server() as slow_server, Client(slow_server, slow_server.master_key) as admin:
         await restart(slow_server, "--unreachable-host-seconds=8", master_key=slow_server.master_key)
@@ -505,9 +488,6 @@ async def hold_the_queue(admin: Client) -> None:
     assert answer.status == 202
 
 
-# -- erasing -----------------------------------------------------------------------------------------------------------
-
-
 async def test_erasing_leaves_nothing_of_ours_and_all_of_the_neighbours(
     server: Server, engine: MeilisearchEngine, admin: Client
 ) -> None:
@@ -532,9 +512,6 @@ async def test_a_key_of_the_former_owner_does_not_open_what_its_successor_gets_u
     async with Client(server, kept) as old, Client(server, key(successor)) as new:
         await new.add(ENTRIES, id="1")
         assert (await old.search(ENTRIES, q="")).status == REFUSED
-
-
-# -- a crash at any step -----------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -610,9 +587,6 @@ async def test_a_server_that_is_killed_is_unavailable_and_found_again_with_all_i
     finally:
         await server.start()
     assert await tenant.steps() == ()
-
-
-# -- all tenants -------------------------------------------------------------------------------------------------------
 
 
 async def test_a_survey_shows_of_each_tenant_what_its_fingerprint_says(

@@ -65,9 +65,6 @@ def _empty_server(server: Server) -> Iterator[None]:
     sweep(server)
 
 
-# -- creation ----------------------------------------------------------------------------------------------------------
-
-
 async def test_a_tenant_is_complete_after_one_round_and_its_keys_open_its_bucket(
     server: Server, driver: Driver
 ) -> None:
@@ -90,9 +87,6 @@ async def test_no_step_and_no_log_line_shows_the_secret(server: Server, driver: 
     await driver.converge(request)
     assert secret_key not in shown
     assert secret_key not in server.log_file.read_text()
-
-
-# -- a crash at any step -----------------------------------------------------------------------------------------------
 
 
 async def _created(driver: Driver) -> Callable[[], Awaitable[Sequence[MinioStep]]]:
@@ -146,9 +140,6 @@ async def test_a_crash_at_any_step_leads_to_the_same_end(server: Server, driver:
         await _run(driver, await journey(driver), crash_at)
         assert inventory(server) == undisturbed, f"crashed at step {crash_at}"
     assert length > 1
-
-
-# -- what is not ours --------------------------------------------------------------------------------------------------
 
 
 async def test_a_bucket_of_somebody_else_is_a_conflict_and_stays_as_it_is(server: Server, driver: Driver) -> None:
@@ -253,9 +244,6 @@ async def test_another_server_is_told_from_the_one_remembered(driver: Driver) ->
     assert decision == EngineChanged("another-deployment", driver.server)
 
 
-# -- drift -------------------------------------------------------------------------------------------------------------
-
-
 def _quota_lifted(server: Server, _: Request) -> None:
     admin(server).bucket_quota_set(BUCKET, 1 << 40)
 
@@ -342,9 +330,6 @@ async def test_a_survey_shows_what_was_changed(server: Server, driver: Driver, c
     assert (await driver.engine.survey()).get(request.stamp.uid) != driver.engine.fingerprint(request)
 
 
-# -- all tenants -------------------------------------------------------------------------------------------------------
-
-
 async def test_a_survey_shows_every_tenant_of_this_installation_as_its_fingerprint_says(
     server: Server, driver: Driver
 ) -> None:
@@ -360,9 +345,6 @@ async def test_a_survey_tells_a_tenant_that_is_cut_from_one_that_is_open(driver:
     cut = await driver.converge(gen.cut(request))
     assert await driver.engine.survey() == {cut.stamp.uid: driver.engine.fingerprint(cut)}
     assert driver.engine.fingerprint(cut) != driver.engine.fingerprint(request)
-
-
-# -- rotation ----------------------------------------------------------------------------------------------------------
 
 
 async def test_two_generations_work_side_by_side_until_the_older_one_is_retired(server: Server, driver: Driver) -> None:
@@ -400,9 +382,6 @@ async def test_a_generation_newer_than_the_record_knows_is_removed_and_cut_like_
     assert set(json.loads(admin(server).user_list())) == {gen.names().access_key(1)}
 
 
-# -- cut ---------------------------------------------------------------------------------------------------------------
-
-
 async def test_cut_no_key_of_the_tenant_opens_anything(server: Server, driver: Driver) -> None:
     request = await driver.converge(driver.request())
     clients = (client_of(server, request), sts_client(server, request), derived_client(server, request))
@@ -431,9 +410,6 @@ async def test_a_user_that_a_late_call_enables_again_still_opens_nothing(server:
     held = request.holding.credentials[0]
     await driver.engine.act(CreateUser(held.identity, held.value))
     assert answer_to(lambda: put(client_of(server, request), BUCKET)) == "AccessDenied"
-
-
-# -- removal -----------------------------------------------------------------------------------------------------------
 
 
 async def test_nothing_is_left_after_removal(server: Server, driver: Driver) -> None:

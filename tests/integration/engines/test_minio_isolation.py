@@ -100,9 +100,6 @@ KeysOf = Callable[[Server, Request], Minio]
 KEYS: Sequence[KeysOf] = (client_of, sts_client, sts_for_everything)
 
 
-# -- what is theirs ----------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("keys", [client_of, sts_client])
 @pytest.mark.parametrize("slug", ["a", "ab"])
 def test_a_tenant_uses_its_own_bucket(tenants: Tenants, slug: str, keys: KeysOf) -> None:
@@ -132,8 +129,6 @@ def test_a_tenant_sees_no_bucket_but_its_own(tenants: Tenants, slug: str) -> Non
     account = json.loads(admin(tenants.server, keys_of(request)).account_info())
     assert [bucket["name"] for bucket in account["Buckets"]] == [request.names.bucket]
 
-
-# -- what is the other's -----------------------------------------------------------------------------------------------
 
 Try = Callable[[Minio, str, str], object]
 """Client, the bucket that is tried, the client's own bucket."""
@@ -240,9 +235,6 @@ def test_nobody_opens_anything_without_keys(tenants: Tenants, trial: str) -> Non
     assert answer_to(lambda: attempt(anonymous, "ab-data", "a-data")) == "AccessDenied"
 
 
-# -- the admin API -----------------------------------------------------------------------------------------------------
-
-
 def keys_of(request: Request) -> StaticProvider:
     held = request.holding.credentials[0]
     return StaticProvider(held.identity, held.value.reveal())
@@ -278,8 +270,6 @@ def test_the_admin_api_is_closed_to_tenants(tenants: Tenants, trial: str, kind: 
     answer = answer_to(lambda: ADMIN_TRIES[trial](admin(tenants.server, keys), mine, other))
     assert answer in ("AccessDenied", "XMinioInvalidIAMCredentials")  # the latter: a session and its parent's secret
 
-
-# -- uploads whose signature the server does not verify ----------------------------------------------------------------
 
 TEXT = b"forged"
 

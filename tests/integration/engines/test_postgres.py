@@ -55,7 +55,6 @@ async def test_a_whole_life_on_each_release_with_each_operator(
         assert await warm.inventory(request) == ""
 
 
-# -- made --------------------------------------------------------------------------------------------------------------
 async def test_a_tenant_works_in_its_database_as_the_group(driver: Driver) -> None:
     request = await driver.converge(driver.request(schemas=("app",)))
     async with driver.client(request) as client:
@@ -107,7 +106,6 @@ async def test_two_operators_that_make_the_same_one_end_well(driver: Driver) -> 
         assert await one(client, "SELECT 1") == 1
 
 
-# -- made in advance ---------------------------------------------------------------------------------------------------
 @asynccontextmanager
 async def warmed(driver: Driver, count: int) -> AsyncIterator[Driver]:
     """A driver with this many databases made in advance, all of them dropped at the end."""
@@ -172,7 +170,6 @@ async def test_warm_databases_are_finished_after_a_crash_at_any_step(driver: Dri
         assert await driver.server.rows("SELECT FROM pg_roles WHERE rolname LIKE 'bh_warm_%'") == []
 
 
-# -- crashes -----------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("count", [0, 1], ids=["bare", "warm"])
 async def test_a_crash_after_any_step_ends_as_if_there_had_been_none(driver: Driver, count: int) -> None:
     async with warmed(driver, count) as undisturbed:
@@ -210,7 +207,6 @@ async def test_a_data_cluster_that_was_half_made_is_removed(driver: Driver) -> N
         assert await driver.server.rows(DRAFTS) == []
 
 
-# -- whose it is -------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("kind", ["database", "role"])
 async def test_what_was_there_before_is_never_touched(driver: Driver, kind: str) -> None:
     request = driver.request()
@@ -244,7 +240,6 @@ async def test_another_server_behind_the_address_is_not_written_to(driver: Drive
     assert await driver.decision(request) == EngineChanged("1", driver.identity)
 
 
-# -- drift -------------------------------------------------------------------------------------------------------------
 DRIFT = (
     'GRANT CONNECT ON DATABASE "{0}" TO PUBLIC',
     'GRANT CREATE ON DATABASE "{0}" TO "{0}"',
@@ -411,7 +406,6 @@ async def test_a_server_that_is_down_is_unavailable_however_closely_it_is_looked
     assert await driver.steps(request) == ()
 
 
-# -- extensions --------------------------------------------------------------------------------------------------------
 async def test_an_extension_is_made_where_the_tenant_can_use_but_not_change_it(driver: Driver) -> None:
     extension, use = (
         ("pgcrypto", "digest('a', 'md5')") if driver.server.postgres.version == "15" else ("vector", "'[1]'::vector")
@@ -440,7 +434,6 @@ async def test_a_schema_with_a_hostile_name_is_only_a_schema(driver: Driver) -> 
     ) == [(), ()]
 
 
-# -- access ------------------------------------------------------------------------------------------------------------
 async def test_cutting_access_ends_sessions_and_keeps_data_until_it_is_opened_again(driver: Driver) -> None:
     request = await driver.converge(driver.request())
     async with driver.client(request) as client:
@@ -498,7 +491,6 @@ async def test_a_tenant_can_not_hold_up_its_own_suspension(driver: Driver) -> No
         pass
 
 
-# -- rotation ----------------------------------------------------------------------------------------------------------
 async def test_a_rotation_keeps_both_logins_then_retires_the_old_one_with_nothing_lost(driver: Driver) -> None:
     request = await driver.converge(driver.request())
     async with driver.client(request) as client:
@@ -522,7 +514,6 @@ async def test_a_rotation_keeps_both_logins_then_retires_the_old_one_with_nothin
     assert (await driver.engine.survey())[last.stamp.uid] == driver.engine.fingerprint(last)
 
 
-# -- removal -----------------------------------------------------------------------------------------------------------
 async def test_removal_ends_sessions_and_leaves_nothing(driver: Driver) -> None:
     request = await driver.converge(driver.request())
     async with driver.client(request) as client:
@@ -632,7 +623,6 @@ async def test_a_tenant_that_uses_all_its_connections_does_not_lock_us_out(drive
         assert await driver.steps(request) == ()
 
 
-# -- secrets -----------------------------------------------------------------------------------------------------------
 async def test_no_password_ever_reaches_the_servers_log(driver: Driver) -> None:
     request = await driver.converge(driver.successor(await driver.converge(driver.request())))
     await driver.converge(gen.closely(request))

@@ -219,7 +219,6 @@ async def test_neither_tenant_is_touched_by_what_was_tried(pair: Pair) -> None:
     assert await pair.driver.steps(pair.ab) == ()
 
 
-# -- a hostile tenant --------------------------------------------------------------------------------------------------
 TRAP = (
     "CREATE FUNCTION public.{} RETURNS {} LANGUAGE plpgsql AS "
     "$$BEGIN INSERT INTO public.caught SELECT session_user; RETURN NULL; END$$"

@@ -59,7 +59,6 @@ async def said(server: Server, mode: Mode = "superuser", **changes: object) -> E
     return caught.value
 
 
-# -- what is asked of a server -----------------------------------------------------------------------------------------
 async def test_a_server_that_is_prepared_needs_nothing_more(driver: Driver) -> None:
     await driver.prepare_server()
     request = driver.server_request(remembered=driver.identity)
@@ -144,7 +143,6 @@ async def test_databases_of_others_that_are_open_to_all_are_told(server: Server)
         await server.run("DROP DATABASE erp")
 
 
-# -- how it is reached -------------------------------------------------------------------------------------------------
 async def test_a_wrong_password_names_the_secret(server: Server) -> None:
     error = await said(server, password="wrong")
     assert type(error) is Refused
@@ -219,7 +217,6 @@ async def test_no_password_is_sent_to_a_server_without_tls_where_tls_is_asked_fo
     assert "spec.postgres.tls.mode" in str(error)
 
 
-# -- outages -----------------------------------------------------------------------------------------------------------
 async def test_an_engine_that_is_closed_is_unavailable(server: Server) -> None:
     engine = server.engine()
     await engine.ping()
@@ -309,7 +306,6 @@ async def test_a_closed_engine_leaves_no_session_behind(server: Server) -> None:
     await eventually(partial(left, 0))
 
 
-# -- what one step withstands ------------------------------------------------------------------------------------------
 @dataclass(frozen=True, slots=True)
 class Count(Statement):
     """Counts how often it was done; its effect is there from `enough` times on."""

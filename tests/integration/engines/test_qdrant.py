@@ -58,9 +58,6 @@ def token(tenant: Tenant) -> str:
     return tenant.binding["api-key"]
 
 
-# -- the server --------------------------------------------------------------------------------------------------------
-
-
 async def test_a_server_takes_the_proposed_identity_once(engine: QdrantEngine) -> None:
     assert await prepare(engine, proposal="another") == "the-identity"
 
@@ -126,9 +123,6 @@ async def test_a_certificate_of_another_ca_is_refused_with_the_way_out(server: S
             await engine.ping()
 
 
-# -- creation ----------------------------------------------------------------------------------------------------------
-
-
 async def test_a_tenant_is_complete_after_one_round_and_its_token_opens_its_collection(
     server: Server, engine: QdrantEngine
 ) -> None:
@@ -190,8 +184,6 @@ async def test_no_step_and_no_log_line_shows_a_token_or_the_key(server: Server, 
         assert token(tenant) not in text
         assert server.api_key not in text
 
-
-# -- isolation ---------------------------------------------------------------------------------------------------------
 
 ATTEMPTS: dict[str, tuple[str, str, object]] = {
     "info": ("GET", "/collections/{}", None),
@@ -284,9 +276,6 @@ async def test_a_tenant_sees_only_its_own_collection_listed(server: Server, engi
         assert await client.names() == {"a_entries"}
 
 
-# -- cut, open, rotate, renew ------------------------------------------------------------------------------------------
-
-
 async def test_a_cut_ends_every_token_at_once_and_resuming_is_the_reverse(server: Server, engine: QdrantEngine) -> None:
     tenant = await Tenant.ready(engine)
     async with Client(server, token(tenant)) as client:
@@ -361,9 +350,6 @@ async def test_another_api_key_reissues_tokens_under_their_identity() -> None:
                 assert (await old.search("acme_entries")).status in REFUSED
             async with Client(other_server, issued.value.reveal()) as new:
                 assert (await new.search("acme_entries")).status == 200
-
-
-# -- what is not ours, lost or changed ---------------------------------------------------------------------------------
 
 
 async def test_a_collection_of_somebody_else_is_never_touched(engine: QdrantEngine, admin: Client) -> None:
@@ -445,9 +431,6 @@ async def test_another_plan_changes_the_limit(engine: QdrantEngine, admin: Clien
     assert config["strict_mode_config"]["max_points_count"] == 5
 
 
-# -- erasing -----------------------------------------------------------------------------------------------------------
-
-
 async def test_erasing_leaves_nothing_of_ours_and_all_of_the_neighbours(engine: QdrantEngine, admin: Client) -> None:
     await Tenant.ready(engine, "ab")
     before = await inventory(admin)
@@ -482,9 +465,6 @@ async def test_a_token_of_the_former_owner_does_not_open_what_its_successor_gets
         assert (await old.search("acme_entries")).status in REFUSED
 
 
-# -- a crash at any step -----------------------------------------------------------------------------------------------
-
-
 @pytest.fixture
 def ground(engine: QdrantEngine, admin: Client) -> Ground:
     return Ground(engine, partial(sweep, admin), partial(inventory, admin))
@@ -513,9 +493,6 @@ async def test_a_server_that_is_killed_is_unavailable_and_found_again_with_all_i
     finally:
         await server.start()
     assert await tenant.steps() == ()
-
-
-# -- all tenants -------------------------------------------------------------------------------------------------------
 
 
 async def test_a_survey_shows_of_each_tenant_what_its_fingerprint_says(engine: QdrantEngine, admin: Client) -> None:

@@ -121,7 +121,6 @@ def test_the_answer_to_a_write_can_be_taken_over_before_the_stream_shows_it() ->
     assert len(store.children_of("u-acme")) == 1
 
 
-# -- who owns what -----------------------------------------------------------------------------------------------------
 OURS = managed_by("bulkhead", "f:a", "f:b")
 
 WRITES: dict[str, list[dict[str, Any]]] = {
@@ -177,7 +176,6 @@ def test_the_answer_to_a_write_and_the_stream_give_the_same_ownership() -> None:
     assert shown.ownership == ownership(entry)
 
 
-# -- how we left it ----------------------------------------------------------------------------------------------------
 def answer(version: str = "5", *entries: dict[str, Any]) -> dict[str, Any]:
     metadata = {"name": "binding", "namespace": "tenant-acme", "uid": "uid-binding", "resourceVersion": version}
     return {"metadata": {**metadata, "labels": {OWNER: "u-acme"}, "managedFields": list(entries or (OURS,))}}

@@ -48,7 +48,6 @@ PLATFORM = "https://platform.example.com"
 PLANES = uuid.UUID("5b0a86e4-9c1c-5d0b-8d6c-3f0d4c0a7a52")
 
 
-# -- a stranger's implementation ---------------------------------------------------------------------------------------
 def base64url(value: bytes) -> str:
     return base64.urlsafe_b64encode(value).rstrip(b"=").decode()
 
@@ -96,7 +95,6 @@ def proof(typ: str, claims: dict[str, Any]) -> str:
     return jws(f'{{"alg":"EdDSA","typ":"bulkhead-{typ}+jwt"}}', canonical(claims), private("private key"))
 
 
-# -- what it computes is what is shown ---------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("name", "prefix", "called"), [("token", "bht", "registration token"), ("key", "bhk", "service key")]
 )
@@ -239,7 +237,6 @@ def test_the_exchange_that_is_shown_carries_the_proof_that_is_shown() -> None:
     assert (joined["identity"], joined["keyId"]) == (SHOWN["cluster id"], SHOWN["key id"])
 
 
-# -- nothing is left out -----------------------------------------------------------------------------------------------
 def test_every_purpose_of_a_signature_is_listed() -> None:
     assert set(re.findall(r"^\| `(bulkhead-[a-z-]+\+jwt)` \|", TEXT, re.MULTILINE)) == {str(typ) for typ in Typ}
 

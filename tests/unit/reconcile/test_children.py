@@ -76,7 +76,6 @@ def with_peers(*peers: NetworkPeer) -> dict[str, Any]:
     return {"postgres": msgspec.structs.replace(gen.ENGINES["postgres"], network=peers)}
 
 
-# -- closed by default -------------------------------------------------------------------------------------------------
 def test_every_pod_is_denied_both_ways() -> None:
     assert one(contents(), "default-deny")["spec"] == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
 
@@ -96,7 +95,6 @@ def test_without_peers_and_egress_only_dns_is_open() -> None:
     assert named(contents(), NETWORK_POLICIES) == {"default-deny", "allow-dns"}
 
 
-# -- DNS ---------------------------------------------------------------------------------------------------------------
 def test_dns_is_open_on_its_ports_alone() -> None:
     (rule,) = one(contents(), "allow-dns")["spec"]["egress"]
     assert {(each["protocol"], each["port"]) for each in rule["ports"]} == {
@@ -114,7 +112,6 @@ def test_dns_is_open_to_the_clusters_resolvers_alone() -> None:
     assert [peer["ipBlock"] for peer in rule["to"] if "ipBlock" in peer] == [{"cidr": "169.254.20.10/32"}]
 
 
-# -- engines -----------------------------------------------------------------------------------------------------------
 def test_a_peer_by_range_is_opened_on_its_ports() -> None:
     found = contents(**with_peers(NetworkPeer(ports=(5432,), cidr="10.0.0.0/24")))
     assert one(found, "allow-engines")["spec"]["egress"] == [
@@ -152,7 +149,6 @@ def test_an_engine_that_is_not_offered_opens_nothing() -> None:
     assert "allow-engines" not in named(contents(postgres=None), NETWORK_POLICIES)
 
 
-# -- egress ------------------------------------------------------------------------------------------------------------
 def networks(version: int) -> st.SearchStrategy[Network]:
     bits = 32 if version == 4 else 128
     kind = IPv4Network if version == 4 else IPv6Network
@@ -250,7 +246,6 @@ def test_a_rule_without_ports_opens_every_port() -> None:
     assert one(found, "allow-egress")["spec"]["egress"] == [{"to": [{"ipBlock": {"cidr": "203.0.113.0/24"}}]}]
 
 
-# -- members -----------------------------------------------------------------------------------------------------------
 def member(role: Role, name: str = "ada", kind: MemberKind = MemberKind.USER) -> Member:
     return Member(kind=kind, name=name, role=role)
 
@@ -285,7 +280,6 @@ def test_nobody_is_bound_without_members() -> None:
     assert named(contents(), ROLE_BINDINGS) == set()
 
 
-# -- limits ------------------------------------------------------------------------------------------------------------
 def test_the_plans_quota_is_the_namespaces() -> None:
     found = contents(compute=Compute(quota={"pods": "20"}))
     assert one(found, "bulkhead", RESOURCE_QUOTAS)["spec"] == {"hard": {"pods": "20"}}
@@ -297,7 +291,6 @@ def test_a_container_that_names_nothing_gets_the_plans_defaults() -> None:
     assert (limit["default"], limit["defaultRequest"]) == ({"cpu": "50m", "memory": "64Mi"},) * 2
 
 
-# -- labels, stamps, digests -------------------------------------------------------------------------------------------
 EVERYTHING = (
     children.namespace(OWNER),
     *contents(

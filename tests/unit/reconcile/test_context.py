@@ -50,7 +50,6 @@ def full_plane(places: int) -> DataPlane:
     return gen.plane(capacity=Capacity(data_clusters=places))
 
 
-# -- what must be there ------------------------------------------------------------------------------------------------
 async def test_tenant_plan_and_plane_are_found() -> None:
     found = await context(gen.cluster(), gen.world(gen.cluster()))
     assert (found.tenant, found.plan, found.plane) == (gen.tenant(), gen.plan().spec, gen.plane())
@@ -108,7 +107,6 @@ async def test_the_plans_version_changes_with_a_namesake_of_the_same_generation(
     assert before.plan_version != after.plan_version
 
 
-# -- the plane's own first reconcile -----------------------------------------------------------------------------------
 async def test_before_the_planes_first_reconcile_nothing_is_to_be_said() -> None:
     assert isinstance(resolve(gen.cluster(), gen.world(), Planes(no_engine)), NotYet)
 
@@ -121,7 +119,6 @@ async def test_a_missing_tenant_is_told_even_before_the_planes_first_reconcile()
     assert isinstance(resolve(gen.cluster(tenant="globex"), gen.world(), Planes(no_engine)), Unresolved)
 
 
-# -- whose it is -------------------------------------------------------------------------------------------------------
 async def test_a_namesake_of_the_tenant_does_not_inherit_its_data() -> None:
     view = gen.world(gen.outline(tenant_uid="u-former"))
     assert await reason(gen.cluster(), view) is Reason.TENANT_UID_CHANGED
@@ -148,7 +145,6 @@ async def test_retained_data_of_another_name_reserves_nothing() -> None:
     assert await reason(gen.cluster(), gen.world(gen.outline("globex", uid="u-former"))) is None
 
 
-# -- who has room ------------------------------------------------------------------------------------------------------
 async def test_within_the_plan_everybody_fits() -> None:
     view = gen.view(gen.tenant(), gen.plan(data_clusters=2), gen.plane(), gen.cluster(), gen.cluster("beta"))
     assert await reason(gen.cluster("beta"), view) is None
@@ -197,7 +193,6 @@ async def test_a_plane_without_capacity_takes_nobody() -> None:
     assert await reason(gen.cluster(), view) is Reason.CAPACITY_EXHAUSTED
 
 
-# -- what is wanted ----------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("cluster", "tenant", "access"),
     [(False, False, Access.OPEN), (True, False, Access.CUT), (False, True, Access.CUT), (True, True, Access.CUT)],

@@ -69,7 +69,6 @@ async def erased(engine: MemoryEngine, holding: Holding = CLAIMED) -> Verdict:
         return await converge.erase(ME, TenantSubject(gated.opened, request(holding, Access.CUT)), mutations())
 
 
-# -- from nothing to everything ----------------------------------------------------------------------------------------
 async def test_a_free_name_is_claimed_before_anything_is_made() -> None:
     engine = MemoryEngine()
     async with Gated(engine) as gated:
@@ -195,7 +194,6 @@ async def test_what_needed_nothing_or_could_not_be_put_in_order_is_not_called_re
     assert not (await converged(engine, holding=CLAIMED)).repaired
 
 
-# -- what does not come to an end --------------------------------------------------------------------------------------
 class Shop(MemoryEngine):
     """What it keeps ready is taken as fast as it is made."""
 
@@ -236,7 +234,6 @@ async def test_steps_that_keep_coming_back_provision_nothing() -> None:
     assert found.holding.provisioned == ()
 
 
-# -- an engine that does not answer ------------------------------------------------------------------------------------
 @pytest.mark.parametrize("fails_at", ["look", "Create"])
 async def test_an_engine_that_does_not_answer_leaves_it_unknown(fails_at: str) -> None:
     found = await converged(MemoryEngine(fails=DOWN, fails_at=fails_at))
@@ -297,7 +294,6 @@ async def test_one_engine_that_fails_does_not_stop_the_others(error: EngineError
     assert "acme" in well.databases
 
 
-# -- what is not to be done --------------------------------------------------------------------------------------------
 async def test_what_belongs_to_another_is_never_touched() -> None:
     engine = MemoryEngine(databases={"acme": THEIRS})
     await converged(engine, holding=CLAIMED)
@@ -376,7 +372,6 @@ def test_every_error_of_an_engine_has_its_reason(error: EngineError, status: Sta
     assert converge.failure(error) == Verdict(status, reason, str(error))
 
 
-# -- erasing -----------------------------------------------------------------------------------------------------------
 async def test_what_is_ours_is_erased() -> None:
     engine = MemoryEngine(databases={"acme": OURS, "globex": THEIRS})
     assert (await erased(engine)).good

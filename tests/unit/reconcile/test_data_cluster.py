@@ -155,7 +155,6 @@ async def test_what_can_not_be_shut_because_its_record_is_unreadable_is_told_wit
     assert gated.engine.databases == {"acme": OURS}
 
 
-# -- a restart ---------------------------------------------------------------------------------------------------------
 async def restarted(desk: Desk, gated: Gated) -> Desk:
     """One that knows no more than what is listed."""
     later = Desk(gen.world(), desk.kube)

@@ -106,7 +106,6 @@ async def test_a_plane_is_not_let_go_under_a_data_cluster_that_comes_while_its_r
     assert told(desk, "Ready")[0] == "InUse"
 
 
-# -- another server ----------------------------------------------------------------------------------------------------
 ADMIN = {
     "metadata": {"name": "postgres-admin", "namespace": gen.NAMESPACE, "uid": "u-admin", "resourceVersion": "1"},
     "data": {"username": "YWRtaW4=", "password": "aHVudGVyMg=="},

@@ -64,7 +64,6 @@ def full() -> Switchboard:
     )
 
 
-# -- our kinds ---------------------------------------------------------------------------------------------------------
 def test_a_new_data_cluster_concerns_itself_and_its_tenant() -> None:
     assert Switchboard(gen.tenant()).show(gen.cluster()) == {ACME, TENANT}
 
@@ -135,7 +134,6 @@ def test_our_own_status_of_a_plane_concerns_nobody() -> None:
     assert full().show(written, "11") == set()
 
 
-# -- answers to our own writes -----------------------------------------------------------------------------------------
 def test_an_answer_is_known_before_the_watch_shows_it() -> None:
     board = full()
     board.dispatcher.answered(DATA_CLUSTERS, gen.raw(gen.cluster("fresh"), version="11"))
@@ -166,7 +164,6 @@ def test_an_answer_that_the_watch_overtook_wakes_nobody() -> None:
     assert board.enqueued == []
 
 
-# -- children ----------------------------------------------------------------------------------------------------------
 def admin(name: str = "postgres-admin", namespace: str = gen.NAMESPACE) -> ChildMeta:
     return gen.child(name, resource=SECRETS, namespace=namespace, owner_uid="")
 
@@ -240,7 +237,6 @@ def test_a_secret_of_that_name_in_another_namespace_concerns_nobody() -> None:
     assert full().child(admin(namespace="tenant-acme")) == set()
 
 
-# -- where exceptions end ----------------------------------------------------------------------------------------------
 class Flow:
     """The flow of DataClusters, replaced by one that notes whether it was told to suspect."""
 

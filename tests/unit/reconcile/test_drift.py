@@ -31,7 +31,6 @@ def slugs(surveyed: dict[str, str], *outlines: Outline, engine: EngineName = Eng
     return [each.slug for each in differing(outlines, engine, surveyed)]
 
 
-# -- what differs ------------------------------------------------------------------------------------------------------
 def test_what_is_as_it_was_left_does_not_differ() -> None:
     assert slugs({"u-dc-acme": "print-1"}, gen.outline()) == []
 
@@ -61,7 +60,6 @@ async def nothing_read_ahead(_: Sequence[str]) -> None:
     """Every look reads its own record."""
 
 
-# -- surveys -----------------------------------------------------------------------------------------------------------
 class Scan:
     """A scan of the plane `default` with one engine."""
 
@@ -227,7 +225,6 @@ async def test_an_engine_that_is_not_in_use_is_not_surveyed() -> None:
         assert gated.engine.log == []
 
 
-# -- the sweep ---------------------------------------------------------------------------------------------------------
 def sweeping(view: View, cycles: int) -> tuple[DriftScan, list[Key]]:
     suspects: list[Key] = []
     scan = DriftScan(view, Planes(no_engine), suspects.append, nothing_read_ahead, cycles_per_sweep=cycles)

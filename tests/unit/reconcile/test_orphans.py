@@ -94,7 +94,6 @@ def test_orphans_are_told_in_the_same_words_in_whatever_order_they_were_seen() -
     assert told(gen.view(one, other)) == told(gen.view(other, one))
 
 
-# -- in the status of the plane ----------------------------------------------------------------------------------------
 PLANE = gen.plane(metadata={"finalizers": (labels.FINALIZER,)})
 
 

@@ -41,7 +41,6 @@ def refused(endpoint: Any = ENDPOINT, **secrets: Mapping[str, str] | None) -> Ve
     return found
 
 
-# -- credentials -------------------------------------------------------------------------------------------------------
 def test_credentials_are_taken_out_of_the_named_secret() -> None:
     assert access().admin == {"username": Sensitive("root"), "password": Sensitive(gen.PASSWORD)}
 
@@ -105,7 +104,6 @@ def test_the_secrets_of_a_plane_are_those_of_admins_and_cas() -> None:
     assert planes.secret_names(spec) == {"postgres-admin", "search-admin", "engines-ca"}
 
 
-# -- fingerprint -------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     "changed",
     [
@@ -138,7 +136,6 @@ def test_no_credential_stands_in_the_repr_of_an_access() -> None:
     assert gen.PASSWORD not in repr(access())
 
 
-# -- what is open ------------------------------------------------------------------------------------------------------
 class Works:
     """A factory that counts what it opened."""
 

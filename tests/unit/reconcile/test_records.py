@@ -219,7 +219,6 @@ async def test_what_of_a_record_can_not_be_outlined_is_written_anew() -> None:
     assert labels.OUTLINE in shelf.secret()["metadata"]["annotations"]
 
 
-# -- what an outline tells ---------------------------------------------------------------------------------------------
 def test_an_outline_tells_what_surveys_should_show() -> None:
     assert gen.outline().fingerprints == {EngineName.POSTGRES: "print-1"}
 
@@ -243,7 +242,6 @@ def test_no_secret_stands_in_an_outline() -> None:
     assert gen.PASSWORD.encode() not in msgspec.json.encode(gen.outline())
 
 
-# -- read ahead --------------------------------------------------------------------------------------------------------
 async def test_a_record_that_was_read_ahead_is_loaded_without_asking_once() -> None:
     shelf = Shelf()
     await shelf.saved()

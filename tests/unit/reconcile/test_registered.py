@@ -347,7 +347,6 @@ async def test_who_has_no_way_to_its_platform_any_more_is_told_to_be_lost(office
     assert office.condition(ConditionType.REGISTERED)[0] == "True"
 
 
-# -- deletion ----------------------------------------------------------------------------------------------------------
 async def test_the_notice_of_a_deletion_is_given_once(office: Office) -> None:
     await office.look_until_still()
     cluster = gen.cluster(metadata={"uid": OTHER_UID})
@@ -398,7 +397,6 @@ def test_what_is_retained_of_a_deleted_data_cluster_holds_no_key() -> None:
     assert deletion._without_secrets(gen.holding()).credentials[0].value.reveal() == ""
 
 
-# -- after a restart ---------------------------------------------------------------------------------------------------
 async def test_a_restart_beats_with_what_the_records_hold_and_says_nothing_before_it_knows(office: Office) -> None:
     await office.look_until_still()
     later = Office(gen.view(), office.kube)
@@ -462,7 +460,6 @@ async def test_a_clock_that_is_off_is_said_and_the_status_remembers_it_over_a_re
     assert office.kube.writes[writes:] == []
 
 
-# -- pure --------------------------------------------------------------------------------------------------------------
 def in_place() -> Any:
     ready = [Condition(type=kind, status="True", reason="Ready") for kind in ("Ready", "Connected", "Registered")]
     return gen.cluster(status=msgspec.structs.replace(gen.cluster().status, phase="Active", conditions=tuple(ready)))

@@ -53,7 +53,6 @@ def after(found: Progress) -> DataCluster:
     return gen.cluster(status=status(found))
 
 
-# -- Ready and its parts -----------------------------------------------------------------------------------------------
 def test_everything_in_place_is_ready() -> None:
     assert said(status(progress()), ConditionType.READY) == ("True", "Ready")
 
@@ -103,7 +102,6 @@ def test_foreign_conditions_are_kept() -> None:
     assert theirs in status(progress(), cluster).conditions
 
 
-# -- suspension --------------------------------------------------------------------------------------------------------
 def test_access_that_is_wanted_is_not_suspended() -> None:
     assert said(status(progress()), ConditionType.SUSPENDED) == ("False", "NotSuspended")
 
@@ -132,7 +130,6 @@ def test_what_is_suspended_is_not_ready() -> None:
     assert said(status(progress(access=Access.CUT)), ConditionType.READY) == ("False", "Suspended")
 
 
-# -- the list of the Tenant --------------------------------------------------------------------------------------------
 def test_what_its_tenant_no_longer_lists_says_so() -> None:
     assert said(status(progress(unlisted=True)), ConditionType.UNLISTED) == ("True", "Unlisted")
 
@@ -141,7 +138,6 @@ def test_what_is_listed_again_says_nothing_of_lists() -> None:
     assert condition(status(progress(), after(progress(unlisted=True))), ConditionType.UNLISTED) is None
 
 
-# -- one word for people -----------------------------------------------------------------------------------------------
 FRESH = gen.record(holdings={EngineName.POSTGRES: gen.holding(fingerprint="", provisioned=())})
 DELETING = gen.cluster(metadata={"deletion_timestamp": "2026-11-22T12:00:00Z"})
 
@@ -163,7 +159,6 @@ def test_the_phase(found: Progress, cluster: DataCluster | None, phase: Phase) -
     assert status(found, cluster).phase == phase
 
 
-# -- what the record tells ---------------------------------------------------------------------------------------------
 def test_the_identity_is_the_records() -> None:
     assert status(progress()).identity.database == "acme"
 
@@ -203,7 +198,6 @@ def test_a_status_tells_the_generation_that_it_is_about() -> None:
     assert status(progress(), gen.cluster(metadata={"generation": 7})).observed_generation == 7
 
 
-# -- equal findings ----------------------------------------------------------------------------------------------------
 VERDICTS = st.sampled_from([READY, DOWN, CONFLICT])
 PROGRESSES = st.builds(
     progress,
@@ -237,7 +231,6 @@ def test_a_message_changes_the_digest_of_a_status() -> None:
     assert digest(status(progress(postgres=other))) != digest(status(progress(postgres=CONFLICT)))
 
 
-# -- complete ----------------------------------------------------------------------------------------------------------
 def test_everything_in_place_is_complete() -> None:
     assert progress().complete
 
@@ -254,7 +247,6 @@ def test_what_was_stopped_is_not_complete() -> None:
     assert not progress(overall=PAUSED).complete
 
 
-# -- the patch ---------------------------------------------------------------------------------------------------------
 LEAVES = st.one_of(st.booleans(), st.integers(), st.text(max_size=3), st.lists(st.integers(), max_size=2))
 DOCUMENTS = st.dictionaries(
     st.sampled_from("abc"),

@@ -50,7 +50,6 @@ def is_settled(
     return settled.is_settled(found, context or gen.context(), known, children_digest(seen), now)
 
 
-# -- inputs ------------------------------------------------------------------------------------------------------------
 CHANGED: dict[str, Callable[[], str]] = {
     "spec": lambda: digest(gen.cluster(metadata={"generation": 2})),
     "data cluster made anew": lambda: digest(gen.cluster(metadata={"uid": "u-other"})),
@@ -95,7 +94,6 @@ def test_a_new_version_of_a_child_with_the_same_content_changes_nothing() -> Non
     assert digest(seen=(gen.child(version="99"),)) == digest()
 
 
-# -- the namespace, which is all metadata ------------------------------------------------------------------------------
 def seen_namespace(**marks: str) -> ChildMeta:
     wanted = children.namespace(gen.owner())
     return gen.child(
@@ -122,7 +120,6 @@ def test_labels_that_others_add_to_a_namespace_do_not_show() -> None:
     assert digest(seen=(labelled,)) == digest(seen=(seen_namespace(),))
 
 
-# -- settled -----------------------------------------------------------------------------------------------------------
 def test_what_is_as_it_was_left_is_settled() -> None:
     assert is_settled()
 

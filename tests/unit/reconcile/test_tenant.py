@@ -62,7 +62,6 @@ def updated(owner: Tenant, cluster: DataCluster) -> DataClusterSpec:
     return msgspec.convert(merged(msgspec.to_builtins(cluster.spec), action.spec), DataClusterSpec)
 
 
-# -- what the list asks for --------------------------------------------------------------------------------------------
 def test_a_tenant_without_a_list_has_one_of_its_own_name() -> None:
     assert [action.name for action in decided(gen.tenant())] == ["acme"]
 
@@ -157,7 +156,6 @@ def test_what_is_no_longer_listed_is_left_alone() -> None:
     assert decided(listing(entry("beta")), made("beta"), made()) == []
 
 
-# -- doing it ----------------------------------------------------------------------------------------------------------
 async def reconciled(desk: Desk) -> Any:
     return await tenant.reconcile("acme", desk.deps)
 
@@ -256,7 +254,6 @@ async def test_a_paused_tenant_is_left_alone() -> None:
     assert desk.kube.stored(DATA_CLUSTERS, "acme") is None
 
 
-# -- summing up --------------------------------------------------------------------------------------------------------
 async def test_a_tenant_is_ready_when_each_of_its_data_clusters_is() -> None:
     desk = Desk.of(gen.tenant(), made(status=shown("True", "Ready")))
     assert await reconciled(desk) == DONE
@@ -309,7 +306,6 @@ async def test_equal_findings_are_written_once() -> None:
     assert again.kube.writes == []
 
 
-# -- the end -----------------------------------------------------------------------------------------------------------
 CRD = {"metadata": {"name": "tenants.bulkhead.dev", "uid": "u-crd"}}
 GOING = {**FINALIZERS, "deletion_timestamp": "2026-11-22T12:00:00Z"}
 

@@ -25,7 +25,6 @@ def slugs(view: View, slug: str = "acme") -> set[str]:
     return {each.uid for each in view.outlines_of_slug(slug)}
 
 
-# -- our kinds ---------------------------------------------------------------------------------------------------------
 def test_objects_are_found_by_kind_and_name() -> None:
     view = gen.world(gen.cluster())
     found = (view.tenant("acme"), view.plan("basic"), view.data_plane("default"), view.data_cluster("acme"))
@@ -99,7 +98,6 @@ def test_a_change_of_another_kind_names_nobody() -> None:
     assert gen.world().changed(TENANTS, "acme") == (None, None)
 
 
-# -- children ----------------------------------------------------------------------------------------------------------
 def test_a_child_is_found_by_its_place() -> None:
     view = gen.view(gen.child())
     assert view.child(gen.child().key.resource, "tenant-acme", "default-deny") == gen.child()
@@ -138,7 +136,6 @@ def test_the_answer_to_a_write_is_seen_before_the_watch_shows_it() -> None:
     assert view.child(SECRETS, "tenant-acme", "b") is not None
 
 
-# -- records -----------------------------------------------------------------------------------------------------------
 def test_the_outline_of_a_record_is_known() -> None:
     assert gen.view(gen.outline()).outline("u-dc-acme") == gen.outline()
 

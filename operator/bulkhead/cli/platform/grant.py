@@ -72,7 +72,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
     _token(what.add_parser("token", help="make an API token for a member; it is shown once"))
 
 
-# -- what there is to give ---------------------------------------------------------------------------------------------
 def _organisation(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", type=_text(200), help="that people know it by; unique")
     _does(parser, _give_organisation)
@@ -210,7 +209,6 @@ async def _give_token(granting: Granting, options: argparse.Namespace) -> Iterab
     )
 
 
-# -- options that several take -----------------------------------------------------------------------------------------
 def _person(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("subject", type=_text(255), help="`sub` at the issuer; without an issuer, any name")
     parser.add_argument(
@@ -265,7 +263,6 @@ def _issuer_url(text: str) -> str:
         raise argparse.ArgumentTypeError(str(refused)) from None
 
 
-# -- how it is done ----------------------------------------------------------------------------------------------------
 def _does(parser: argparse.ArgumentParser, act: Act) -> None:
     parser.set_defaults(run=lambda options: _run(act, options))
 

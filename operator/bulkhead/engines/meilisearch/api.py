@@ -95,7 +95,6 @@ class MeilisearchApi:
         self._client = client
         self._patience = patience
 
-    # -- the server ----------------------------------------------------------------------------------------------------
     async def version(self) -> str:
         return (await self._got("/version", "asking Meilisearch for its version", _Version)).pkg_version
 
@@ -106,7 +105,6 @@ class MeilisearchApi:
         """What the server answers to somebody with these headers and no others."""
         return await self._client.call("GET", path, doing="trying what Meilisearch refuses", headers=headers)
 
-    # -- indexes -------------------------------------------------------------------------------------------------------
     async def index(self, name: str) -> Index | None:
         return await self._found(_path(name), f'looking at index "{name}"', Index)
 
@@ -141,7 +139,6 @@ class MeilisearchApi:
         doing = f'deleting index "{name}"'
         await self._done("DELETE", _path(name), doing, fine="index_not_found", seconds=ERASE_SECONDS)
 
-    # -- tasks ---------------------------------------------------------------------------------------------------------
     async def count_tasks(self, indexes: Iterable[str], *, waiting: bool) -> int:
         only = "&statuses=enqueued,processing" if waiting else ""
         path = f"/tasks?limit=1&{_of(indexes)}{only}"
@@ -156,7 +153,6 @@ class MeilisearchApi:
         path = f"/tasks?statuses=succeeded,failed,canceled&{_of(indexes)}"
         await self._done("DELETE", path, "deleting the history of tasks", seconds=ERASE_SECONDS)
 
-    # -- keys ----------------------------------------------------------------------------------------------------------
     async def key(self, uid: str) -> Key | None:
         found = await self._found(f"/keys/{uid}", f"looking at key {uid}", KeyAnswer)
         return found.described if found else None
@@ -194,7 +190,6 @@ class MeilisearchApi:
         if not (reply.good or reply.status == 404):
             raise error_of(reply, doing)
 
-    # -- the register --------------------------------------------------------------------------------------------------
     async def register(self, names: Iterable[str]) -> tuple[Marker | None, Mapping[str, Owner]]:
         """The marker and the owners of `names`; none of either where there is no register."""
         doing = "reading the operator's register"
@@ -229,7 +224,6 @@ class MeilisearchApi:
         path = f"{_path(REGISTER)}/documents?primaryKey={PRIMARY_KEY}"
         await self._done("POST", path, "writing the operator's register", documents)
 
-    # -- calls ---------------------------------------------------------------------------------------------------------
     async def _got(self, path: str, doing: str, kind: type[T]) -> T:
         return self._read(await self._client.call("GET", path, doing=doing), kind, doing)
 

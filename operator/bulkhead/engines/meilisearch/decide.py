@@ -51,9 +51,6 @@ _INDEX = "index/"
 """What their names begin with in a `Holding`."""
 
 
-# -- one tenant --------------------------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
     """What one DataCluster asks of this engine."""
@@ -264,9 +261,6 @@ def _revocation(seen: Seen) -> tuple[MeilisearchStep, ...]:
     return tuple(DeleteKey(key.uid) for key in seen.keys)
 
 
-# -- the server --------------------------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True, slots=True)
 class Marker:
     """The document of the register that gives the server an identity."""
@@ -301,9 +295,6 @@ def decide_server(request: ServerRequest, seen: SeenServer) -> Decision:
     if found is None or found.installation != request.stamp.installation:
         return Conflict("index", REGISTER, owner_of(seen.marker.mark))
     return Do(())
-
-
-# -- all tenants -------------------------------------------------------------------------------------------------------
 
 
 def digest(indexes: Iterable[str], keys: Iterable[Key]) -> str:

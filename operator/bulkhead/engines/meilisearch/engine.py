@@ -59,7 +59,6 @@ class MeilisearchEngine:
     async def close(self) -> None:
         await self._client.close()
 
-    # -- the server ----------------------------------------------------------------------------------------------------
     async def ping(self) -> None:
         await self._api.version()
 
@@ -79,7 +78,6 @@ class MeilisearchEngine:
     def decide_server(self, request: ServerRequest, seen: SeenServer) -> Decision:
         return rules.decide_server(request, seen)
 
-    # -- one tenant ----------------------------------------------------------------------------------------------------
     def credentials(
         self,
         names: PhysicalNames,  # noqa: ARG002 - part of the contract
@@ -140,7 +138,6 @@ class MeilisearchEngine:
             "primary-key": rules.PRIMARY_KEY,
         }
 
-    # -- all tenants ---------------------------------------------------------------------------------------------------
     def fingerprint(self, request: Request) -> str:
         wanted = rules.wanted_of(request)
         return rules.digest(wanted.indexes, wanted.keys(wanted.indexes))
@@ -157,7 +154,6 @@ class MeilisearchEngine:
                 keys[uid].append(key)
         return {uid: rules.digest(indexes[uid], keys[uid]) for uid in {*indexes, *keys}}
 
-    # -- parts ---------------------------------------------------------------------------------------------------------
     def _uid_of(self, mark: str) -> str | None:
         stamp = Stamp.parse(mark)
         return stamp.uid if stamp and stamp.installation == self._installation else None

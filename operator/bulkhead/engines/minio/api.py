@@ -151,7 +151,6 @@ class Api:
             http_client=self._pool,
         )
 
-    # -- reading -------------------------------------------------------------------------------------------------------
     def info(self) -> ServerInfo:
         return msgspec.json.decode(self._admin.info(), type=ServerInfo)
 
@@ -233,7 +232,6 @@ class Api:
         before."""
         return frozenset(bucket.name for bucket in self._objects.list_buckets())
 
-    # -- writing -------------------------------------------------------------------------------------------------------
     def create_bucket(self, bucket: str) -> bool:
         """Whether it was made; False where there is one already, whoever made it."""
         with Tolerated("BucketAlreadyOwnedByYou", "BucketAlreadyExists"):

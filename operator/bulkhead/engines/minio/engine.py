@@ -84,7 +84,6 @@ class MinioEngine:
         if self._opened is not None:
             self._opened.close()
 
-    # -- the server ----------------------------------------------------------------------------------------------------
     async def ping(self) -> None:
         doing = "asking the object store for a sign of life"
         await self._plain.call(doing, self._api(doing).info)
@@ -105,7 +104,6 @@ class MinioEngine:
     def decide_server(self, request: ServerRequest, seen: ServerSeen) -> Decision:
         return engine_changed(request.holding.server, seen.identity) or Do()
 
-    # -- one tenant ----------------------------------------------------------------------------------------------------
     def credentials(
         self,
         names: PhysicalNames,
@@ -149,7 +147,6 @@ class MinioEngine:
     def binding(self, request: Request) -> Mapping[str, str]:
         return binding(self._endpoint, request.names.bucket, request.published, self._ca_pem)
 
-    # -- all tenants ---------------------------------------------------------------------------------------------------
     def fingerprint(self, request: Request) -> str:
         return digest_wanted(request)
 
@@ -161,7 +158,6 @@ class MinioEngine:
         users = await self._sealed.call(doing, api.users)
         return digests_seen(self._installation, policies, buckets, users)
 
-    # -- inside --------------------------------------------------------------------------------------------------------
     async def _bucket(self, api: Api, name: str) -> Bucket | None:
         doing = f'looking at bucket "{name}"'
         quota = await self._plain.call(doing, api.quota, name)

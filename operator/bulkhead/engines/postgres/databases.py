@@ -281,9 +281,6 @@ class DropDatabase(Statement):
         return sql.SQL("SELECT NOT EXISTS (SELECT FROM pg_database WHERE datname = {})").format(sql.Literal(self.name))
 
 
-# -- made in advance ---------------------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True, slots=True)
 class OpenWarm(Statement):
     """Give a new warm database its group and shut PUBLIC out, as `NameDatabase` does for a DataCluster."""
@@ -348,9 +345,6 @@ class CloseToPublic(Statement):
             "SELECT NOT EXISTS (SELECT FROM pg_database d, "
             "aclexplode(coalesce(d.datacl, acldefault('d', d.datdba))) a WHERE d.datname = {} AND a.grantee = 0)"
         ).format(sql.Literal(self.name))
-
-
-# -- parts -------------------------------------------------------------------------------------------------------------
 
 
 def confinement(database: str, group: str) -> tuple[sql.Composed, ...]:

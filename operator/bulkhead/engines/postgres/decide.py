@@ -95,9 +95,6 @@ def decide_removal(wanted: Wanted, seen: Seen) -> Do | EngineChanged:
     )
 
 
-# -- whose it is -------------------------------------------------------------------------------------------------------
-
-
 def _first_not_ours(wanted: Wanted, seen: Seen) -> Conflict | None:
     for database in seen.databases:
         if database.name == wanted.database and database.stamp != str(wanted.stamp):
@@ -121,9 +118,6 @@ def _erasable(database: SeenDatabase, wanted: Wanted) -> bool:
 def _something_is_absent(wanted: Wanted, seen: Seen) -> bool:
     names = (wanted.database, *(login.name for login in wanted.logins))
     return seen.database(wanted.database) is None or any(seen.role(name) is None for name in names)
-
-
-# -- access is open ----------------------------------------------------------------------------------------------------
 
 
 def _open(wanted: Wanted, seen: Seen) -> Steps:
@@ -279,9 +273,6 @@ def _expulsion(wanted: Wanted, seen: Seen) -> Steps:
     return (EndSessions(wanted.database, strangers=strangers),) if strangers or orphans else ()
 
 
-# -- access is cut -----------------------------------------------------------------------------------------------------
-
-
 def _cut(wanted: Wanted, seen: Seen) -> Steps:
     """No credential opens anything. Whatever is not ours is passed over, and nothing is created."""
     ours = [role for role in seen.roles if role.stamp == str(wanted.stamp)]
@@ -297,9 +288,6 @@ def _ending(wanted: Wanted, seen: Seen, ours: Iterable[SeenRole]) -> EndSessions
     inside = database.name if database and database.stamp == str(wanted.stamp) else ""
     strangers = tuple(held.role for held in seen.sessions if neighbour(held.stamp, wanted.stamp))
     return EndSessions(inside, ours=tuple(role.name for role in ours), strangers=strangers)
-
-
-# -- removal -----------------------------------------------------------------------------------------------------------
 
 
 def _retire(role: SeenRole, wanted: Wanted, seen: Seen, dropped: Collection[str]) -> Steps:

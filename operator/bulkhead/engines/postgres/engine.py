@@ -73,7 +73,6 @@ class PostgresEngine:
         """Give connections back; the object is not used afterwards."""
         await self._sessions.close()
 
-    # -- the server ----------------------------------------------------------------------------------------------------
     async def ping(self) -> None:
         """One cheap authenticated call, for the breaker. Raises EngineError."""
         with during("calling the server"):
@@ -100,7 +99,6 @@ class PostgresEngine:
         """Steps that shut what the server leaves open, and that keep warm databases ready."""
         return decide_server(request, seen, self._endpoint.warm_databases)
 
-    # -- one tenant ----------------------------------------------------------------------------------------------------
     def credentials(
         self,
         names: PhysicalNames,
@@ -150,7 +148,6 @@ class PostgresEngine:
         """Content of the Service Binding Secret; needs `holding.published`."""
         return binding_of(self._endpoint, request.names.database, request.published, self._ca_pem)
 
-    # -- all tenants ---------------------------------------------------------------------------------------------------
     def fingerprint(self, request: Request) -> str:
         """Digest of what `survey` should show for this tenant."""
         return wanted_digest(wanted_of(request))
@@ -163,7 +160,6 @@ class PostgresEngine:
                 found = await answer(session, query, {"installation": self._stamp_prefix}, Survey)
         return digests(found, self._warm_prefix)
 
-    # -- parts ---------------------------------------------------------------------------------------------------------
     @property
     def _warm_prefix(self) -> str:
         return warm_prefix(self._installation)

@@ -106,7 +106,6 @@ class QdrantApi:
     def __init__(self, client: HttpClient) -> None:
         self._client = client
 
-    # -- the server ----------------------------------------------------------------------------------------------------
     async def version(self) -> str:
         doing = "asking Qdrant for its version"
         reply = await self._accepted("GET", "/", doing)
@@ -119,7 +118,6 @@ class QdrantApi:
         """What the server answers to somebody with these headers and no others."""
         return await self._client.call("GET", path, doing="trying what Qdrant refuses", headers=headers)
 
-    # -- collections ---------------------------------------------------------------------------------------------------
     async def collections(self) -> frozenset[str]:
         listed = await self._result("GET", "/collections", "listing collections", _Names)
         return frozenset(collection.name for collection in listed.collections)
@@ -177,7 +175,6 @@ class QdrantApi:
         """Success too where there is none."""
         await self._erased(_path(name), f'deleting collection "{name}"')
 
-    # -- snapshots -----------------------------------------------------------------------------------------------------
     async def snapshots(self, name: str, shard: int | None = None) -> tuple[Snapshot, ...]:
         """None of a collection that does not exist: what it left behind shows only when the name is used again."""
         doing = f'listing snapshots of collection "{name}"'
@@ -189,7 +186,6 @@ class QdrantApi:
         path = f"{_snapshots_path(name, snapshot.shard)}/{quote(snapshot.name, safe='')}?wait=true"
         await self._erased(path, f'deleting snapshot "{snapshot.name}" of collection "{name}"')
 
-    # -- the register --------------------------------------------------------------------------------------------------
     async def entry(self, stamp: Stamp) -> Entry | None:
         """What the register holds of `stamp`'s owner; None also where there is no register."""
         doing = "reading the register of tokens"
@@ -219,7 +215,6 @@ class QdrantApi:
         path, body = f"{_path(REGISTER)}/points/delete?wait=true", {"points": [point_id(stamp)]}
         await self._accepted("POST", path, "removing an entry from the register of tokens", body)
 
-    # -- calls ---------------------------------------------------------------------------------------------------------
     async def _accepted(self, method: str, path: str, doing: str, body: object = None) -> Reply:
         reply = await self._client.call(method, path, doing=doing, body=body)
         if not reply.good:

@@ -45,9 +45,6 @@ PAYLOAD_INDEXES = ("dataset", "document")
 UPSERT_BATCH = 1000
 
 
-# -- one tenant --------------------------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
     """What one DataCluster asks of this engine."""
@@ -217,9 +214,6 @@ def _oblivion(wanted: Wanted, seen: Seen) -> tuple[QdrantStep, ...]:
     return () if seen.entry is None else (Unregister(wanted.stamp),)
 
 
-# -- the server --------------------------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SeenRegister:
     """The collection under the register's name, whoever made it."""
@@ -264,9 +258,6 @@ def decide_server(request: ServerRequest, seen: SeenServer) -> Decision:
 def same_installation(mark: str | None, stamp: Stamp) -> bool:
     found = Stamp.parse(mark)
     return found is not None and found.installation == stamp.installation
-
-
-# -- all tenants -------------------------------------------------------------------------------------------------------
 
 
 def digest(collection: str, tokens: Iterable[str]) -> str:

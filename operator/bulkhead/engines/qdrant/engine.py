@@ -65,7 +65,6 @@ class QdrantEngine:
     async def close(self) -> None:
         await self._client.close()
 
-    # -- the server ----------------------------------------------------------------------------------------------------
     async def ping(self) -> None:
         await self._api.ping()
 
@@ -88,7 +87,6 @@ class QdrantEngine:
     def decide_server(self, request: ServerRequest, seen: SeenServer) -> Decision:
         return rules.decide_server(request, seen)
 
-    # -- one tenant ----------------------------------------------------------------------------------------------------
     def credentials(
         self, names: PhysicalNames, stamp: Stamp, holding: Holding, now: datetime
     ) -> tuple[Credential, ...]:
@@ -163,7 +161,6 @@ class QdrantEngine:
             "distance": request.spec.embedding.distance.value,
         }
 
-    # -- all tenants ---------------------------------------------------------------------------------------------------
     def fingerprint(self, request: Request) -> str:
         wanted = rules.wanted_of(request)
         return rules.digest(wanted.collection, wanted.tokens)
@@ -176,7 +173,6 @@ class QdrantEngine:
             if entry.collection and entry.stamp.installation == self._installation
         }
 
-    # -- parts ---------------------------------------------------------------------------------------------------------
     async def _collection_seen(self, name: str, found: Collection) -> SeenCollection:
         strict, vector = found.config.strict_mode_config, found.config.params.vector
         return SeenCollection(

@@ -197,7 +197,6 @@ class Export:
         await asyncio.get_running_loop().run_in_executor(self._writer, self._abandon)
         self._writer.shutdown()
 
-    # -- one thread, in the order of the calls -------------------------------------------------------------------------
     async def _keep(self, line: AnyLine) -> None:
         """A caller that leaves does not stop the line that it asked for."""
         text = _encoder.encode(line)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Final
 
-# -- liveness ----------------------------------------------------------------------------------------------------------
 # In order of their ids: two replicas that flush the same rows wait for each other instead of locking each other out.
 FLUSH: Final = """
     WITH heard AS (
@@ -80,7 +79,6 @@ REPORTED: Final = """
     UPDATE clusters SET applied_generation = %(applied)s, acknowledged_kid = %(acknowledged)s WHERE id = %(id)s
 """
 
-# -- desired state -----------------------------------------------------------------------------------------------------
 LOCK_DESIRED: Final = """
     SELECT name, tenant, deleted_at IS NOT NULL AS deleted, desired_generation, desired_state, applied_generation
     FROM clusters WHERE id = %s FOR NO KEY UPDATE
@@ -89,7 +87,6 @@ SET_DESIRED: Final = """
     UPDATE clusters SET desired_generation = %(generation)s, desired_state = %(state)s WHERE id = %(id)s
 """
 
-# -- reading -----------------------------------------------------------------------------------------------------------
 _CLUSTER: Final = """
     SELECT c.id, c.uid, c.name, c.tenant, c.plane_id AS plane, extract(epoch FROM c.created_at)::bigint AS created_at,
            extract(epoch FROM c.deleted_at)::bigint AS deleted_at, c.identity_revoked_at IS NOT NULL AS revoked,
@@ -105,7 +102,6 @@ CLUSTERS: Final = f"""
     ORDER BY c.id LIMIT %(limit)s
 """
 
-# -- sync --------------------------------------------------------------------------------------------------------------
 # The cluster's row, for a stream's may not exist yet.
 LOCK_CLUSTER: Final = "SELECT deleted_at IS NOT NULL FROM clusters WHERE id = %s FOR NO KEY UPDATE"
 STREAM: Final = """

@@ -9,7 +9,6 @@ INSERT INTO bulkhead.events (organisation_id, type, data)
 SELECT organisation_id, %s, %s::jsonb FROM bulkhead.plane_grants WHERE plane_id = %s AND revoked_at IS NULL
 """
 
-# -- the worker ------------------------------------------------------------------------------------------------------
 DISPATCH = """
 WITH undispatched AS (
     SELECT id, organisation_id, type, data FROM bulkhead.events WHERE dispatched_at IS NULL
@@ -98,7 +97,6 @@ SET sealed_secret = %s, sealed_under = %s, previous_sealed_secret = %s, previous
 WHERE id = %s
 """
 
-# -- people ------------------------------------------------------------------------------------------------------------
 COUNT = "SELECT count(*) FROM bulkhead.webhooks"
 
 # Counted under a lock of the organisation: two at once would both be the last that may be.

@@ -172,7 +172,6 @@ class Front:
             has_body=b"transfer-encoding" in headers or headers.get(b"content-length", b"0").strip(b"0") != b"",
         )
 
-    # -- from request to response --------------------------------------------------------------------------------------
     async def _respond(self, exchange: _Exchange) -> Response:
         """The answer, whatever happens. Left where there is nobody to answer."""
         try:
@@ -259,7 +258,6 @@ class Front:
             return Anonymous()
         return await self._authenticators[type(row.caller)](row.caller, request)
 
-    # -- afterwards ----------------------------------------------------------------------------------------------------
     def _headers(self, exchange: _Exchange) -> Headers:
         """What every answer has."""
         headers = (

@@ -15,7 +15,6 @@ LARGE_RETRY_SECONDS = 2
 TOLD_SECONDS = 60.0
 
 
-# -- failures ----------------------------------------------------------------------------------------------------------
 class Failures:
     """Failed authentications by source: each takes one of `burst` tries, which come back at `per_second`.
 
@@ -93,7 +92,6 @@ def network_of(source: str) -> str:
     return str(ipaddress.ip_network((source, 64), strict=False))
 
 
-# -- memory ------------------------------------------------------------------------------------------------------------
 @dataclass(slots=True)
 class Large:
     """Places for large bodies, which are gathered in memory and handled at a cost that grows with them.
@@ -119,7 +117,6 @@ class Large:
                 del self._held[whose]
 
 
-# -- quota -------------------------------------------------------------------------------------------------------------
 @dataclass(frozen=True, slots=True)
 class Allowance:
     """Where a caller stands with one limit.

@@ -28,7 +28,6 @@ C = TypeVar("C")
 B = TypeVar("B")
 
 
-# -- who may call ------------------------------------------------------------------------------------------------------
 @dataclass(frozen=True, slots=True)
 class ServiceKey:
     """A plane or a data cluster, by a service key. Where the path has an `id`, it is the caller's own, or not found.
@@ -92,7 +91,6 @@ WITHOUT_HEADER = (BoundKey, Unauthenticated)
 """Callers that show nothing in their Authorization header."""
 
 
-# -- who did call ------------------------------------------------------------------------------------------------------
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Joined:
     """A plane or data cluster that has joined, known by the service key `key_id`.
@@ -194,7 +192,6 @@ def _need_scope(scope: str, joined: Joined) -> None:
         raise Problem(Code.SCOPE_MISSING, scope)
 
 
-# -- what goes back ----------------------------------------------------------------------------------------------------
 Headers = tuple[tuple[bytes, bytes], ...]
 
 
@@ -216,7 +213,6 @@ class Response:
         return cls(status, ((b"content-type", b"application/json"), *headers), documents.encode(value))
 
 
-# -- what a handler is given -------------------------------------------------------------------------------------------
 @dataclass(slots=True)
 class Call(Generic[C, B]):
     """One request that may be made, decoded.
@@ -281,7 +277,6 @@ class Call(Generic[C, B]):
 Handler = Callable[[Call[Any, Any]], Awaitable[msgspec.Struct | Response | None]]
 
 
-# -- the row -----------------------------------------------------------------------------------------------------------
 ANY = "ANY"
 METHODS = ("GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE")
 """What `ANY` stands for. A GET row also answers HEAD, without the body."""

@@ -106,7 +106,6 @@ class BoundedProtocol(HttpToolsProtocol):
         self._refused = False
         self._requests = 0
 
-    # -- connection ----------------------------------------------------------------------------------------------------
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._peer = peer_of(self.client)
@@ -158,7 +157,6 @@ class BoundedProtocol(HttpToolsProtocol):
         else:
             self.transport.close()
 
-    # -- parser: what its callbacks raise stops it, and uvicorn then calls send_400_response ---------------------------
     def on_message_begin(self) -> None:
         if self._answering:
             raise Problem(Code.REQUEST_MALFORMED, "wait for an answer before the next request")
@@ -210,7 +208,6 @@ class BoundedProtocol(HttpToolsProtocol):
         self._head_bytes = 0
         self._completed = True
 
-    # -- refusals ------------------------------------------------------------------------------------------------------
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's own text says less
         error = sys.exc_info()[1]
         cause = error.__context__ if error else None
@@ -254,7 +251,6 @@ def _answer(problem: Problem) -> bytes:
     return b"".join((STATUS_LINE[response.status], *lines, b"\r\n", body))
 
 
-# -- the server --------------------------------------------------------------------------------------------------------
 class Server:
     """Serves one application on one listening socket until it is told to stop.
 

@@ -187,7 +187,6 @@ def _scoped(holder: TokenHolder, proven: Proven) -> TokenHolder:
     return holder
 
 
-# -- what is told ------------------------------------------------------------------------------------------------------
 _ACTIONS = {
     (IdentityKind.PLANE, True): Action.PLANE_JOINED,
     (IdentityKind.PLANE, False): Action.PLANE_REJOINED,

@@ -74,7 +74,6 @@ class Managing:
     pool: Pool
     keep: Keep
 
-    # -- planes ----------------------------------------------------------------------------------------------------
     async def planes(self, call: Call[Admin, None]) -> PlanePage:
         """All of them."""
         page: Page = call.query
@@ -114,7 +113,6 @@ class Managing:
             plane = await _one(tx, sql.LOCK_PLANE, call.id("id"))
             await self._end_keys(tx, call, None, plane["platform_epoch"])
 
-    # -- clusters --------------------------------------------------------------------------------------------------
     async def revoke_cluster(self, call: Call[User, None]) -> None:
         """End a cluster's identity for good."""
         tx = await call.tx()

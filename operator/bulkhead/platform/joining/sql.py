@@ -12,7 +12,6 @@ KNOWN: Final = "SELECT organisation_id, public_key, identity_revoked_at, deleted
 SERVICE_KEY: Final = "SELECT * FROM service_key(%s)"
 NOW: Final = "SELECT extract(epoch FROM now())::bigint"
 
-# -- the exchange ------------------------------------------------------------------------------------------------------
 # Locked until the exchange is through: of two that race with one token, the second finds it used.
 LOCK_BY_ID: Final = """
     SELECT t.kind, t.organisation_id, t.plane_id, t.uid, t.name, t.tenant, t.tenant_uid,
@@ -67,7 +66,6 @@ MAKE_LIVENESS: Final = """
     ON CONFLICT (identity_id) DO NOTHING
 """
 
-# -- service keys ------------------------------------------------------------------------------------------------------
 # An exact repeat after a lost answer finds the key that its proof made.
 KEY_OF_CLAIMS: Final = "SELECT id FROM service_keys WHERE identity_id = %s AND claims_digest = %s"
 
@@ -91,7 +89,6 @@ LIVE_KEYS: Final = """
       AND (expires_at IS NULL OR expires_at > now())
 """
 
-# -- challenges and re-joining -----------------------------------------------------------------------------------------
 BOUND: Final = """
     SELECT id, kind, organisation_id, plane_id, public_key, epoch, identity_revoked_at, deleted_at, plane_revoked_at,
            grant_revoked_at, platform_epoch, now
@@ -139,7 +136,6 @@ REJOINED_CLUSTER: Final = """
 # Two that race for one identity wait for each other; the name is of no row, which may not exist yet.
 LOCK_IDENTITY: Final = "SELECT pg_advisory_xact_lock(hashtextextended('bulkhead.identity.' || %s, 0))"
 
-# -- minting -----------------------------------------------------------------------------------------------------------
 MAPPING: Final = "SELECT organisation_id, tenant_uid FROM tenant_organisations WHERE plane_id = %s AND tenant = %s"
 GRANTS_OF_PLANE: Final = """
     SELECT organisation_id FROM plane_grants WHERE plane_id = %s AND revoked_at IS NULL ORDER BY organisation_id
@@ -191,7 +187,6 @@ REVOKE_UNUSED: Final = """
     RETURNING organisation_id
 """
 
-# -- managing ----------------------------------------------------------------------------------------------------------
 LOCK_PLANE: Final = """
     SELECT p.name, p.public_key, s.epoch AS platform_epoch FROM planes p CROSS JOIN platform_state s
     WHERE p.id = %s FOR UPDATE OF p
@@ -217,7 +212,6 @@ REVOKE_KEYS: Final = """
 """
 DELETE_CLUSTER: Final = "UPDATE clusters SET deleted_at = now() WHERE id = %s AND deleted_at IS NULL RETURNING name"
 
-# -- what is old -------------------------------------------------------------------------------------------------------
 # The policies say the same: of the others nothing can be deleted.
 SWEEP_TOKENS: Final = "DELETE FROM registration_tokens WHERE coalesce(used_at, expires_at) < now() - interval '30 days'"
 SWEEP_CHALLENGES: Final = "DELETE FROM challenges WHERE expires_at < now() - interval '30 days'"

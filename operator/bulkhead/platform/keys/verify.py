@@ -145,7 +145,6 @@ class Verifier:
         task.add_done_callback(self._memories.discard)
         task.add_done_callback(lambda _: self._renewing.discard(key))
 
-    # -- in a thread ---------------------------------------------------------------------------------------------------
     def _checked(self, resting: Hashed, digest: bytes, now: datetime) -> Outcome:
         if not resting.fits(digest):
             return Outcome(right=False)

@@ -135,7 +135,6 @@ class Passage(AsyncGenerator[bytes, None]):
         elif self._response is not None:
             self._response.close()
 
-    # -- until the head of the answer ----------------------------------------------------------------------------------
     @contextlib.asynccontextmanager
     async def _stopping_what_stalls(self) -> AsyncIterator[None]:
         """Raises TimeoutError once nothing has moved for too long, or `stop` was called."""
@@ -222,7 +221,6 @@ class Passage(AsyncGenerator[bytes, None]):
         await self.aclose()
         raise self._why from None
 
-    # -- the body of the answer ----------------------------------------------------------------------------------------
     async def asend(self, _: None) -> bytes:
         """The next piece. Raises what broke it off.
 
@@ -284,7 +282,6 @@ class Passage(AsyncGenerator[bytes, None]):
             self.stop(told(error))
         raise self._why or Left()
 
-    # -- whether it may go on ------------------------------------------------------------------------------------------
     def _begin_to_look(self) -> None:
         self._looking = self._loop.create_task(self._keep_looking())
 

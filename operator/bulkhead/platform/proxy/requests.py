@@ -242,7 +242,6 @@ def _target(
     return targets.Target(plane=plane, address=address, ca=ca, certificate=certificate, key=Sealed(bytes(key), under))
 
 
-# -- the audit ---------------------------------------------------------------------------------------------------------
 def _recorded(call: UserCall, problem: Problem) -> Problem:
     """`problem`, which the front then records."""
     details = Details(code=problem.code.value, method=call.request.method)

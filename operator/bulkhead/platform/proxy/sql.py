@@ -7,7 +7,6 @@ from typing import Final
 
 STATE: Final = "SELECT * FROM proxied_cluster(%s, %s)"
 
-# -- what administrators set ------------------------------------------------------------------------------------------
 PLANE = "SELECT name FROM bulkhead.planes WHERE id = %s"
 
 SET_TARGET = """

@@ -283,7 +283,6 @@ class _Administration:
     outbound: Outbound
     keep: Keep
 
-    # -- organisations -------------------------------------------------------------------------------------------------
     async def make_organisation(self, call: Call[Admin, NewOrganisation]) -> Organisation | Response:
         tx = await call.tx()
         given = await _granting(call, tx).organisation(call.body.name)
@@ -294,7 +293,6 @@ class _Administration:
         rows, following = await _page(call, await call.tx(), sql.LIST_ORGANISATIONS, Organisation)
         return OrganisationPage(organisations=rows, next=following)
 
-    # -- planes and tenants --------------------------------------------------------------------------------------------
     async def grants(self, call: Call[Admin, None]) -> PlaneGrants:
         tx = await call.tx()
         return PlaneGrants(grants=await _rows(tx, sql.LIST_GRANTS, PlaneGrant, (call.id("plane"),)))
@@ -330,7 +328,6 @@ class _Administration:
         details = Details(plane=str(plane), tenant=tenant)
         await _record(call, tx, row[0], Action.TENANT_UNMAPPED, Target(kind=TargetKind.TENANT, name=tenant), details)
 
-    # -- issuers -------------------------------------------------------------------------------------------------------
     async def issuers(self, call: Call[Admin, None]) -> IssuerPage:
         rows, following = await _page(call, await call.tx(), sql.LIST_ISSUERS, Issuer, id=None)
         return IssuerPage(issuers=rows, next=following)
@@ -380,7 +377,6 @@ class _Administration:
             await self.keep(Revoked.ISSUER_ORGANISATION, str(issuer), epoch=epoch, organisation=organisation)
         return len(ended)
 
-    # -- members -------------------------------------------------------------------------------------------------------
     async def members(self, call: Call[Admin, None]) -> MemberPage:
         organisation = call.id("organisation")
         async with self._within(organisation) as tx:

@@ -76,7 +76,6 @@ class Granting:
     tx: Tx
     by: Actor
 
-    # -- organisations, planes, tenants --------------------------------------------------------------------------------
     async def organisation(self, name: str) -> Given:
         """An organisation of this name."""
         row = await self._row(sql.ADD_ORGANISATION, name)
@@ -118,7 +117,6 @@ class Granting:
             raise Problem(Code.CONFLICT, f"the tenant {tenant!r} of this plane is mapped to another organisation")
         return Given(organisation, changed=False)
 
-    # -- people --------------------------------------------------------------------------------------------------------
     async def issuer(self, url: str, audiences: Sequence[str], algorithms: Sequence[str]) -> Given:
         """Believe what an identity provider signs for one of these audiences, in one of these ways."""
         row = await self._row(sql.ISSUER, url)
@@ -249,7 +247,6 @@ class Granting:
         ends: int = row[0]
         return ends
 
-    # -- in one way ----------------------------------------------------------------------------------------------------
     @property
     def name(self) -> str:
         """Of who gives, as rows keep it."""

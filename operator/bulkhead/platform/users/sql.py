@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Final
 
-# -- who calls ---------------------------------------------------------------------------------------------------------
 API_TOKEN: Final = "SELECT * FROM api_token(%s)"  # noqa: S105 - a look-up
 PLATFORM_ADMIN: Final = "SELECT issuer, subject FROM platform_admin(%s)"
 ISSUER_BY_URL: Final = "SELECT * FROM issuer(%s)"
@@ -37,7 +36,6 @@ LAST_USED: Final = """
     WHERE t.id = used.id
 """
 
-# -- what is granted ---------------------------------------------------------------------------------------------------
 WHO: Final = "SELECT session_user::text"
 
 ADD_ORGANISATION: Final = "INSERT INTO organisations (name) VALUES (%s) ON CONFLICT (name) DO NOTHING RETURNING id"
@@ -113,7 +111,6 @@ END_ADMIN: Final = """
 """
 LIVING_ADMIN: Final = "SELECT true FROM platform_admins WHERE issuer_id = %s AND subject = %s AND ended_at IS NULL"
 
-# -- API tokens --------------------------------------------------------------------------------------------------------
 MINT: Final = """
     INSERT INTO api_tokens (id, organisation_id, membership_id, minted_by_token, name, abilities, source, scrypt_n,
                             scrypt_r, scrypt_p, salt, hash, fast_value, fast_pepper, fast_until, epoch, expires_at)
@@ -174,7 +171,6 @@ REVOKE: Final = """
 EXISTS: Final = "SELECT true FROM api_tokens WHERE id = %s"
 EPOCH: Final = "SELECT epoch FROM platform_state"
 
-# -- what platform admins read and end ---------------------------------------------------------------------------------
 LIST_ORGANISATIONS: Final = """
     SELECT id::text, name, extract(epoch FROM created_at)::bigint AS created_at FROM organisations
     WHERE %(after)s::uuid IS NULL OR id > %(after)s ORDER BY id LIMIT %(limit)s

@@ -36,7 +36,6 @@ async def change_secret(world: World, name: str, values: dict[str, str]) -> None
     await installation.apply(world.plane, installation.secret(name, values))
 
 
-# -- objects that do not fit together ----------------------------------------------------------------------------------
 async def test_of_two_tenants_that_want_one_name_the_later_one_is_told_and_gets_it_when_it_is_free(
     world: World,
 ) -> None:
@@ -78,7 +77,6 @@ async def test_an_extension_that_is_not_allowed_holds_up_the_database_alone(worl
     await world.remove_tenants("extended")
 
 
-# -- something of that name is there already ---------------------------------------------------------------------------
 async def make_database(admins: Admins) -> None:
     await admins.sql('CREATE DATABASE "occupied"')
 
@@ -138,7 +136,6 @@ async def test_what_exists_already_is_a_conflict_and_is_never_touched(world: Wor
     await world.remove_tenants("occupied")
 
 
-# -- a plane that can not be used --------------------------------------------------------------------------------------
 async def test_a_secret_that_lacks_a_key_is_named_with_the_key_and_taken_up_once_it_is_added(world: World) -> None:
     password = world.plane.postgres.password
     async with undisturbed(world, "witness"):

@@ -36,7 +36,6 @@ async def drifting(world: World) -> AsyncIterator[World]:
     await world.plane.kubectl("delete", "plan", SLUG)
 
 
-# -- looks -------------------------------------------------------------------------------------------------------------
 @dataclass(frozen=True, slots=True)
 class Place:
     """One object of the namespace."""
@@ -100,7 +99,6 @@ async def back(world: World, place: Place, wanted: Json, *, seconds: float = BAC
     await eventually(as_wanted, seconds=seconds)
 
 
-# -- what is removed ---------------------------------------------------------------------------------------------------
 Doing = Callable[[World], Awaitable[None]]
 
 
@@ -207,7 +205,6 @@ async def test_what_is_removed_while_the_operator_is_away_is_back_once_it_is_the
     await full_reconcile(drifting)
 
 
-# -- what others own too -----------------------------------------------------------------------------------------------
 @dataclass(frozen=True, slots=True)
 class Touch:
     """Something that somebody does to an object and that leaves its content as we want it.

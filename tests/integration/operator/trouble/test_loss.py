@@ -44,7 +44,6 @@ async def annotate(world: World, wish: str) -> None:
     await world.plane.kubectl("annotate", "--overwrite", "datacluster", LOSER, f"bulkhead.dev/{wish}")
 
 
-# -- data that is gone -------------------------------------------------------------------------------------------------
 @dataclass(frozen=True, slots=True)
 class Loss:
     """A way to lose data, and how it shows."""
@@ -128,7 +127,6 @@ async def record_of(world: World) -> str:
     return (await world.secret(f"record-{uid}", "bulkhead-system"))["record"]
 
 
-# -- what is repaired --------------------------------------------------------------------------------------------------
 @dataclass(frozen=True, slots=True)
 class Tampering:
     """Something that an administrator changes, and a look at it."""
@@ -259,7 +257,6 @@ async def test_what_was_changed_by_hand_is_repaired_without_a_new_credential(
     assert await opened(world.plane, bindings) == ALL
 
 
-# -- another server ----------------------------------------------------------------------------------------------------
 def data_of(server: Server) -> Path:
     return server.log_file.parent / "data"
 
@@ -324,7 +321,6 @@ async def test_an_empty_server_in_the_place_of_ours_gets_nothing_written_and_our
     await asyncio.to_thread(remove_tree, ours.with_name("stranger"))
 
 
-# -- another server that is to be ours from now on --------------------------------------------------------------------
 async def put_empty_one_in_place_of(server: Server) -> None:
     """Ours is stopped, its data set aside."""
     await server.stop()

@@ -212,7 +212,6 @@ async def test_a_name_is_refused_while_no_tenant_can_opt_in(world: World) -> Non
     assert "payroll" not in str(answered.body)
 
 
-# -- any order of anything ---------------------------------------------------------------------------------------------
 @dataclass
 class Model:
     """What must be applied, kept the plainest way."""

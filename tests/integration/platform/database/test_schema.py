@@ -209,7 +209,6 @@ async def test_a_heartbeat_and_a_renewed_fast_value_touch_no_index(database: Dat
     await eventually(counted)
 
 
-# -- the audit's chain -------------------------------------------------------------------------------------------------
 async def chain(session: Client) -> list[tuple[int, bytes, bytes, bytes]]:
     return await rows(session, "SELECT sequence, entry, previous_hash, hash FROM audit_chain ORDER BY sequence")
 
@@ -306,7 +305,6 @@ async def test_a_link_that_does_not_fit_is_refused(
             )
 
 
-# -- look-ups ----------------------------------------------------------------------------------------------------------
 async def test_a_service_key_is_looked_up_with_its_identity_its_plane_and_its_grant(
     database: Database, api: Pool
 ) -> None:

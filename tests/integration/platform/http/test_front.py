@@ -30,7 +30,6 @@ NOTES = f"/clusters/{ID}/notes"
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 
 
-# -- transaction -------------------------------------------------------------------------------------------------------
 async def test_all_is_committed_before_the_answer_leaves() -> None:
     world = World()
     async with world.served() as served:
@@ -101,7 +100,6 @@ async def test_a_handler_that_takes_too_long_is_ended() -> None:
         assert (reply.status, reply.json["code"]) == (503, "unavailable")
 
 
-# -- who may call ------------------------------------------------------------------------------------------------------
 def test_a_row_whose_caller_nobody_can_authenticate_is_an_error_at_the_start() -> None:
     world = World()
 
@@ -158,7 +156,6 @@ async def test_an_ability_that_a_user_has_not_is_named() -> None:
         assert (reply.status, reply.json["code"], reply.json["detail"]) == (403, "ability_missing", "CLUSTER_READ")
 
 
-# -- limits ------------------------------------------------------------------------------------------------------------
 async def test_each_failed_authentication_is_counted_for_its_source_and_a_good_credential_passes_all_the_same() -> None:
     async with World().served() as served:
         for number in range(5):
@@ -188,7 +185,6 @@ async def test_a_quota_that_is_used_up_says_when_to_come_back() -> None:
         assert world.log.transactions == []
 
 
-# -- answers -----------------------------------------------------------------------------------------------------------
 async def test_HEAD_is_GET_without_the_body() -> None:  # noqa: N802 - names of methods
     async with World().served() as served, contextlib.aclosing(await served.connect()) as wire:
         wire.say(request("HEAD", "/open"))
@@ -236,7 +232,6 @@ async def test_an_answer_that_breaks_off_is_not_taken_for_whole() -> None:
         assert not (await wire.ended()).endswith(b"0\r\n\r\n")
 
 
-# -- trace -------------------------------------------------------------------------------------------------------------
 async def test_a_trace_goes_on_with_a_span_of_its_own_and_keeps_its_flag() -> None:
     async with World().served() as served:
         reply = await served.say(get("/open", f"traceparent: 00-{TRACE}-b7ad6b7169203331-01"))
@@ -252,7 +247,6 @@ async def test_two_traces_are_none() -> None:
         assert (await served.say(get("/open", parent, parent))).status == 400
 
 
-# -- the end -----------------------------------------------------------------------------------------------------------
 async def test_a_server_that_stops_finishes_what_runs_and_takes_nothing_new() -> None:
     world = World()
     async with world.served() as served, contextlib.aclosing(await served.connect()) as wire:

@@ -34,7 +34,6 @@ async def refused(served: Served, data: bytes) -> tuple[int, str]:
     return reply.status, reply.json["code"]
 
 
-# -- heads that two readers take differently ---------------------------------------------------------------------------
 SMUGGLED = {
     "length and chunks": b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
     "chunks and length": b"Transfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n",
@@ -155,7 +154,6 @@ async def test_rubbish_inside_a_body_is_told_to_its_own_request() -> None:
         assert await wire.ended() == b""
 
 
-# -- bounds ------------------------------------------------------------------------------------------------------------
 async def test_a_target_over_its_bound_is_refused() -> None:
     async with World().served() as served:
         assert await refused(served, get("/" + "a" * TIGHT.target_bytes)) == (431, "headers_too_large")
@@ -307,7 +305,6 @@ async def test_a_connection_ends_after_so_many_requests() -> None:
         assert await wire.ended() == b""
 
 
-# -- content -----------------------------------------------------------------------------------------------------------
 BODIES = {
     "another type": b'{"noteText":17}',
     "an unknown field": b'{"noteText":"a","other":1}',

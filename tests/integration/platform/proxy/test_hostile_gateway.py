@@ -272,7 +272,6 @@ async def test_an_answer_beyond_its_bytes_is_cut(grounds: Yard, cluster: UUID) -
         grounds.limits = replace(grounds.limits, most_answer=1 << 36)
 
 
-# -- writes ------------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
 async def test_a_write_is_sent_once_whatever_becomes_of_it(grounds: Yard, cluster: UUID, method: str) -> None:
     async with scripted(grounds, cluster, reset) as (served, script):
@@ -321,7 +320,6 @@ async def test_a_write_never_uses_a_connection_that_has_rested(
         assert script.connections == 3, "one for both reads, one for each write"
 
 
-# -- the body of a request ---------------------------------------------------------------------------------------------
 async def test_a_body_beyond_its_bytes_is_never_whole_at_the_cluster(grounds: Yard, cluster: UUID) -> None:
     got = bytearray()
 
@@ -438,7 +436,6 @@ async def feed(wire: Wire) -> None:
             await wire.writer.drain()
 
 
-# -- what the cluster is told ------------------------------------------------------------------------------------------
 async def test_a_cluster_is_asked_by_its_own_name(grounds: Yard, cluster: UUID) -> None:
     answer = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
     async with scripted(grounds, cluster, saying(answer)) as (served, script):

@@ -58,7 +58,6 @@ async def refused(served: Served, who: str, method: str, cluster: UUID, path: st
     return reply.status, reply.json["code"]
 
 
-# -- what arrives ------------------------------------------------------------------------------------------------------
 PATHS = [
     "",
     "a",
@@ -191,7 +190,6 @@ async def test_events_arrive_as_they_happen(served: Served, cluster: UUID) -> No
         assert b"id: 1" in second
 
 
-# -- what does not -----------------------------------------------------------------------------------------------------
 HOSTILE_PATHS = [
     "..",
     ".",
@@ -363,7 +361,6 @@ async def test_a_place_is_given_back_however_a_request_ends(grounds: Yard, serve
     await eventually(empty)
 
 
-# -- two clusters at one gateway ---------------------------------------------------------------------------------------
 async def test_an_assertion_for_one_cluster_is_refused_by_another(served: Served, grounds: Yard, cluster: UUID) -> None:
     other = await grounds.cluster()
     assertion = dict((await ask(served, "reader", "GET", cluster, "x")).json["headers"])[HEADER.lower()]
@@ -443,7 +440,6 @@ async def test_the_gateway_takes_nobody_without_the_platforms_certificate(
         await grounds.aim()
 
 
-# -- clocks ------------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("seconds", [-3600, 3600])
 async def test_a_cluster_whose_clock_is_off_is_told_apart(
     served: Served, grounds: Yard, cluster: UUID, seconds: int
@@ -465,7 +461,6 @@ async def test_a_cluster_that_does_not_know_our_keys_does_not_look_like_a_wrong_
     assert await refused(served, "reader", "GET", cluster, "x") == (502, "target_answer_refused")
 
 
-# -- the audit ---------------------------------------------------------------------------------------------------------
 async def test_a_request_is_in_the_audit_before_and_after(served: Served, grounds: Yard, cluster: UUID) -> None:
     reply = await ask(served, "writer", "POST", cluster, "secret/path?token=hunter2", body=b"12345")
 
@@ -493,7 +488,6 @@ async def test_nothing_is_sent_that_could_not_be_recorded(served: Served, ground
     assert str(cluster) not in {used for used, _ in grounds.stand_in._used}
 
 
-# -- while it runs -----------------------------------------------------------------------------------------------------
 @contextlib.asynccontextmanager
 async def following(served: Served, who: str, cluster: UUID) -> AsyncIterator[Wire]:
     async with contextlib.aclosing(await served.connect()) as wire:

@@ -77,7 +77,6 @@ def another_key() -> ed25519.Ed25519PrivateKey:
     return ed25519.Ed25519PrivateKey.generate()
 
 
-# -- one that others wrote ---------------------------------------------------------------------------------------------
 @contextlib.asynccontextmanager
 async def real_provider() -> AsyncIterator[str]:
     """The issuer of a running `oidc-provider-mock`."""

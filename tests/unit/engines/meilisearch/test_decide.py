@@ -174,9 +174,6 @@ def test_an_index_that_came_to_the_spec_is_made_and_put_into_the_key() -> None:
     )
 
 
-# -- an index that left the spec before it was complete ----------------------------------------------------------------
-
-
 def with_notes(index: SeenIndex | None, owner: Owner | None = None, *keys: Key) -> Seen:
     """Everything that the spec asks for, and what there is under the name of an index that it asks for no more."""
     whole = gen.in_place(*keys)
@@ -339,9 +336,6 @@ def test_nothing_is_left_to_remove_once_all_is_gone() -> None:
     assert removal(request, gen.seen()) == Do(())
 
 
-# -- flows: the steps of a decision, applied to what is seen -----------------------------------------------------------
-
-
 def after(seen: Seen, step: MeilisearchStep) -> Seen:
     """What there is after `step`, as the server would have it."""
     match step:
@@ -434,9 +428,6 @@ def test_a_cut_leaves_no_key_and_touches_nothing_else(seen: Seen) -> None:
     assert run(seen, steps_of(decide(CUT, seen))) == replace(seen, keys=())
 
 
-# -- the server --------------------------------------------------------------------------------------------------------
-
-
 def test_a_fresh_server_gets_the_proposed_identity() -> None:
     wanted = Do((WriteIdentity(gen.stamp(gen.PLANE_UID), "proposed"),))
     assert rules.decide_server(gen.server_request(), gen.server()) == wanted
@@ -470,9 +461,6 @@ def test_an_index_of_somebody_else_under_the_registers_name_is_a_conflict() -> N
 def test_a_data_plane_that_was_applied_anew_finds_its_register_again() -> None:
     seen = gen.server(gen.marker(str(gen.stamp("an-earlier-plane"))))
     assert rules.decide_server(gen.server_request(), seen) == Do(())
-
-
-# -- all tenants -------------------------------------------------------------------------------------------------------
 
 
 def test_the_digest_tells_a_lost_index_a_cut_and_another_scope_apart() -> None:

@@ -49,9 +49,6 @@ RETIRED = (DisableUser(KEY), RevokeSessions(KEY), RemoveUser(KEY))
 CUT = (DetachPolicies(KEY), RevokeSessions(KEY), DisableUser(KEY))
 
 
-# -- creation and claim ------------------------------------------------------------------------------------------------
-
-
 def test_nothing_is_created_before_the_names_are_claimed() -> None:
     assert decide(gen.request(claimed_at=""), gen.absent()) == ClaimFirst()
 
@@ -78,9 +75,6 @@ def test_a_new_generation_is_made_beside_the_old_one() -> None:
 def test_a_generation_out_of_force_is_removed_with_its_sessions() -> None:
     seen = gen.seen(users={KEY: gen.user(), SECOND: gen.user()})
     assert decide(gen.request(generations=(2,)), seen) == Do(RETIRED, PROVISIONED)
-
-
-# -- ownership ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -131,9 +125,6 @@ def test_a_user_beside_our_stamped_policy_is_ours_even_if_the_record_lost_its_cl
     assert decide(gen.request(claimed_at=""), gen.seen()) == Do((), PROVISIONED)
 
 
-# -- loss --------------------------------------------------------------------------------------------------------------
-
-
 def test_a_provisioned_bucket_that_is_gone_is_never_made_anew() -> None:
     request = gen.request(provisioned=("bucket",))
     assert decide(request, gen.seen(bucket=None)) == DataMissing("bucket", BUCKET)
@@ -155,9 +146,6 @@ def test_a_conflict_outweighs_a_loss() -> None:
     request = gen.request(provisioned=("bucket",))
     seen = gen.seen(bucket=None, policy=gen.policy(stamp=STRANGER))
     assert isinstance(decide(request, seen), Conflict)
-
-
-# -- repair ------------------------------------------------------------------------------------------------------------
 
 
 def test_a_changed_plan_changes_the_quota() -> None:
@@ -201,9 +189,6 @@ def test_a_secret_changed_in_place_is_set_back_and_no_session_made_with_it_survi
     assert decide(gen.request(), seen) == Do(steps, PROVISIONED)
 
 
-# -- cut ---------------------------------------------------------------------------------------------------------------
-
-
 def test_cutting_takes_policy_sessions_and_log_in() -> None:
     assert decide(gen.cut(gen.request()), gen.seen()) == Do(CUT)
 
@@ -244,8 +229,6 @@ def test_a_user_that_was_there_before_the_claim_is_not_cut() -> None:
     seen = gen.seen(policy=None)
     assert decide(gen.cut(gen.request(claimed_at="")), seen) == Do()
 
-
-# -- removal -----------------------------------------------------------------------------------------------------------
 
 ERASED = gen.cut(gen.request())
 DISABLED = {KEY: User(enabled=False)}

@@ -37,9 +37,6 @@ def engine(url: str = URL, ca_pem: str | None = "-----BEGIN CERTIFICATE-----") -
     )
 
 
-# -- credentials -------------------------------------------------------------------------------------------------------
-
-
 @given(st.binary(min_size=30, max_size=30))
 def test_a_first_credential_has_forty_characters_that_need_no_quoting(randomness: bytes) -> None:
     made = MinioEngine(
@@ -63,9 +60,6 @@ def test_the_first_credential_is_named_after_the_uid() -> None:
 def test_held_credentials_stay_as_they_are() -> None:
     holding = gen.request(generations=(2, 3)).holding
     assert engine().credentials(gen.names(), gen.stamp(), holding, NOW) == holding.credentials
-
-
-# -- binding -----------------------------------------------------------------------------------------------------------
 
 
 def test_a_binding_holds_all_that_a_client_needs_of_the_newest_generation() -> None:
@@ -113,16 +107,10 @@ def test_host_and_port_of_a_binding_are_those_of_the_endpoint(url: str, host: st
     assert (found["host"], found["port"], found["tls"]) == (host, port, tls)
 
 
-# -- secrets -----------------------------------------------------------------------------------------------------------
-
-
 def test_a_step_shows_neither_secrets_nor_the_names_of_objects() -> None:
     steps = (CreateUser("acme-1", Sensitive("the-secret")), AbortUpload("acme-data", "the-key", "the-upload"))
     shown = " ".join(f"{step} {step!r}" for step in steps)
     assert "the-" not in shown
-
-
-# -- bounded calls -----------------------------------------------------------------------------------------------------
 
 
 @pytest_asyncio.fixture(loop_scope="session")

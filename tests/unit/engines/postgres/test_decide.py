@@ -69,7 +69,6 @@ def removal(wanted: Wanted, seen: Seen) -> Steps:
     return tuple(decision.steps)  # type: ignore[arg-type]  # as above
 
 
-# -- from nothing ------------------------------------------------------------------------------------------------------
 def test_a_data_cluster_is_made_from_nothing_with_its_login_last() -> None:
     wanted = gen.wanted(extensions=("pg_trgm",), schemas=("app",))
     terms = terms_of(wanted, gen.operator())
@@ -136,7 +135,6 @@ def test_a_draft_beside_the_finished_database_is_dropped() -> None:
     assert steps(wanted, both) == (DropDatabase(wanted.draft),)
 
 
-# -- whose it is -------------------------------------------------------------------------------------------------------
 def test_another_server_is_never_written_to() -> None:
     expected = EngineChanged(gen.IDENTITY, "7000000000000000002")
     assert decided(gen.wanted(), gen.nothing(identity="7000000000000000002")) == expected
@@ -186,7 +184,6 @@ def test_no_warm_database_stands_in_for_lost_data(warm: tuple[str, ...]) -> None
     assert decided(gen.wanted(provisioned=True), gen.nothing(warm=warm)) == DataMissing("database", "acme")
 
 
-# -- drift -------------------------------------------------------------------------------------------------------------
 GRANT = Grant(grantee="acme", stamp=OURS, privileges=("CONNECT", "TEMPORARY"))
 
 
@@ -349,7 +346,6 @@ def test_sessions_of_our_own_logins_and_of_administrators_live_on() -> None:
     assert steps(wanted, gen.complete(wanted, sessions=sessions)) == ()
 
 
-# -- inside the database -----------------------------------------------------------------------------------------------
 def test_an_extension_that_is_asked_for_is_created() -> None:
     wanted = gen.wanted(extensions=("pg_trgm",))
     found = steps(wanted, gen.complete(gen.wanted()))
@@ -401,7 +397,6 @@ def test_a_spec_that_asks_for_too_much_does_not_keep_what_is_there_from_being_re
     assert isinstance(decided(wanted, seen), Invalid)
 
 
-# -- rotation ----------------------------------------------------------------------------------------------------------
 def rotated() -> tuple[Wanted, Seen]:
     """Generation 1 is held no more, and is still there."""
     both = wanted_of(gen.request(held=gen.holding(generations=(1, 2))))
@@ -434,7 +429,6 @@ def test_what_a_former_generation_owns_goes_to_the_group_and_not_away() -> None:
     )
 
 
-# -- access is cut -----------------------------------------------------------------------------------------------------
 CUT = gen.wanted(access=Access.CUT)
 SHUT = gen.complete(CUT)
 
@@ -486,7 +480,6 @@ def test_another_server_is_not_cut() -> None:
     assert isinstance(decided(CUT, gen.but(SHUT, identity="other")), EngineChanged)
 
 
-# -- removal -----------------------------------------------------------------------------------------------------------
 def test_removal_shuts_out_before_it_drops_and_drops_the_group_last() -> None:
     seen = gen.complete(
         gen.wanted(),
@@ -537,7 +530,6 @@ def test_removal_takes_over_a_role_whose_privileges_we_lost() -> None:
     assert removal(CUT, seen) == (TakeOver("acme"), Disown("acme", "globex", heir=""), DropRole("acme"))
 
 
-# -- properties --------------------------------------------------------------------------------------------------------
 marks = st.sampled_from((None, OURS, NEIGHBOUR, ELSEWHERE, "a remark"))
 names = st.sampled_from(("acme", "acme_1", "acme_2", "globex", gen.wanted().draft))
 databases = st.lists(

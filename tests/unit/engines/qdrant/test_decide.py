@@ -237,9 +237,6 @@ def test_nothing_is_left_to_remove_once_all_is_gone() -> None:
     assert removal(gen.request(access=Access.CUT, held=gen.holding(provisioned=True)), gen.seen()) == Do(())
 
 
-# -- flows: the steps of a decision, applied to what is seen -----------------------------------------------------------
-
-
 def after(seen: Seen, step: QdrantStep) -> Seen:
     """What there is after `step`, as the server would have it."""
     match step:
@@ -338,9 +335,6 @@ def test_a_cut_leaves_no_token_alive_and_touches_nothing_else(seen: Seen) -> Non
     assert cut.collection == seen.collection
 
 
-# -- the server --------------------------------------------------------------------------------------------------------
-
-
 def test_a_fresh_server_gets_the_register_with_the_proposed_identity() -> None:
     assert rules.decide_server(gen.server_request(), gen.server()) == Do(
         (
@@ -380,9 +374,6 @@ def test_a_data_plane_that_was_applied_anew_finds_its_register_again() -> None:
 def test_a_register_whose_field_lost_its_index_gets_it_back() -> None:
     seen = gen.server(gen.register(indexed=False), rules.own_entry(gen.stamp(gen.PLANE_UID)))
     assert rules.decide_server(gen.server_request(), seen) == Do((IndexField("bulkhead_tokens", "tokens"),))
-
-
-# -- all tenants -------------------------------------------------------------------------------------------------------
 
 
 def test_the_digest_tells_absence_a_cut_and_each_generation_apart() -> None:

@@ -85,7 +85,6 @@ async def code(asked: Awaitable[object]) -> Code:
     return raised.value.code
 
 
-# -- which key ---------------------------------------------------------------------------------------------------------
 def test_the_key_of_the_kid_is_meant() -> None:
     keys = [ed_key("a"), ed_key("b")]
     assert chosen(keys, "b", "EdDSA")
@@ -127,7 +126,6 @@ def test_a_broken_key_is_none(broken: Jwk) -> None:
     assert chosen([ed_key("a", **broken)], "a", "EdDSA") is None
 
 
-# -- how often ---------------------------------------------------------------------------------------------------------
 async def test_all_who_ask_at_once_wait_for_one_look() -> None:
     provider = Provider([ed_key("a")])
     sets = provider.sets()
