@@ -19,7 +19,7 @@ demo: $(VENV)/ready  ## a local data plane with two tenants, proven apart, and t
 demo-down: $(VENV)/ready  ## end the demo and remove what it made
 	@$(VENV)/bin/python -m hack.demo down
 
-test: $(VENV)/ready tools  ## the whole suite, on real servers
+test: $(VENV)/ready tools  ## the whole suite
 	$(VENV)/bin/pytest -n $(WORKERS) --dist loadscope --no-loadscope-reorder $(TESTS)
 
 faults: $(VENV)/ready tools  ## the operator killed before and after every change that it makes

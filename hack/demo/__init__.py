@@ -1,1 +1,1 @@
-"""`make demo`: a plane of real servers, two tenants on it proven apart, and the platform before them."""
+"""`make demo`: a local plane, two tenants on it proven apart, and the platform before them."""

@@ -54,7 +54,7 @@ def up(folder: Path, console: Console) -> int:
 
 def start(folder: Path, console: Console) -> bool:
     """Whether the plane is ready."""
-    console.rule("[bold]A plane of real servers, Bulkhead and its platform on it")
+    console.rule("[bold]A local plane, Bulkhead and its platform on it")
     with detached.starting(folder, (*PLANE, f"--state={folder}")) as plane:
         # What shows takes a second to import: in that time the plane has begun to start.
         with detached.interrupted_later():

@@ -30,7 +30,7 @@ def show(folder: Path, console: Console, started: float) -> int:
     try:
         with ThreadPoolExecutor(1) as beside:
             joining = beside.submit(platform.join)
-            holds = Tenants(kubectl, log_of("operator", plane), console).run()
+            holds = Tenants(kubectl, log_of("operator", plane), emulated(plane), console).run()
             console.out(joining.result(), end="", highlight=False)
         access = platform.use()
     except ProcessError as error:
@@ -38,6 +38,12 @@ def show(folder: Path, console: Console, started: float) -> int:
         return 1
     how_to_go_on(plane, access, console, time.monotonic() - started)
     return 0 if holds else 1
+
+
+def emulated(plane: PlaneFacts) -> list[str]:
+    """Engines, as the isolation matrix calls them, that are no real servers."""
+    engines = {"vectors": plane.qdrant, "search": plane.meilisearch}
+    return [name for name, facts in engines.items() if facts is not None and facts.emulated]
 
 
 def log_of(name: str, plane: PlaneFacts) -> Path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,7 +28,9 @@ ENGINES: Final = {"postgres": "Postgres", "objectStore": "bucket", "vectors": "v
 class Tenants:
     """What is shown of them, in order."""
 
-    def __init__(self, kubectl: Kubectl, operator_log: Path, console: Console) -> None:
+    def __init__(self, kubectl: Kubectl, operator_log: Path, emulated: Collection[str], console: Console) -> None:
+        """`emulated`: engines that are no real servers, which the matrix says."""
+        self._emulated = emulated
         self._console = console
         self._kubectl = kubectl
         self._log = operator_log
@@ -84,7 +86,7 @@ class Tenants:
     async def _prove(self, tenants: list[Tenant]) -> bool:
         self._console.rule("[bold]Everybody tries everybody: the isolation matrix")
         outcomes = [each async for each in matrix.run(tenants)]
-        self._console.print(table(outcomes))
+        self._console.print(table(outcomes, self._emulated))
         for each in outcomes:
             if not each.holds:
                 self._console.print(f"[red]{each.attacker} -> {each.victim}: {each.engine}: {each.kind}: {each.answer}")
@@ -95,11 +97,12 @@ class Tenants:
         return Tenant(slug, *(secrets[f"{name}-binding"] for name in ("postgres", "object-store", "vectors", "search")))
 
 
-def table(outcomes: list[Outcome]) -> Table:
+def table(outcomes: list[Outcome], emulated: Collection[str]) -> Table:
     """One row per ordered pair, one column per engine: how many ways in were tried, and whether all came as they
     must.
     """
-    drawn = Table("who", "on", *ENGINES.values())
+    titles = (f"{title}, emulated" if engine in emulated else title for engine, title in ENGINES.items())
+    drawn = Table("who", "on", *titles)
     for attacker, victim, cells in matrix.table(outcomes):
         own = attacker == victim
         drawn.add_row(attacker, "its own" if own else victim, *dict(_cells(cells, own=own)).values())

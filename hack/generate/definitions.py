@@ -73,10 +73,8 @@ KINDS = (
         (
             Column("DataClusters", ".spec.dataClusters", "integer"),
             Column("Connections", ".spec.postgres.connections", "integer"),
-            Column("Database", ".spec.postgres.databaseSize"),
             Column("Bucket", ".spec.objectStore.size"),
             Column("Points", ".spec.vectors.points", "integer", priority=1),
-            Column("Documents", ".spec.search.documents", "integer", priority=1),
             _AGE,
         ),
     ),
@@ -87,7 +85,7 @@ KINDS = (
         (
             _READY,
             _PHASE,
-            Column("Plan", ".spec.planRef.name"),
+            Column("Plan", ".status.plan"),
             Column("Display name", ".spec.displayName", priority=1),
             _REASON,
             _MESSAGE,
@@ -103,6 +101,7 @@ KINDS = (
             _PHASE,
             Column("Tenant", ".spec.tenantRef.name"),
             Column("Plane", ".spec.dataPlaneRef.name"),
+            Column("Plan", ".status.plan", priority=1),
             Column("Namespace", ".status.identity.namespace", priority=1),
             _REASON,
             _MESSAGE,

@@ -86,7 +86,8 @@ async def ship(plane: Plane) -> Installation:
 async def declare(plane: Plane, *, postgres_operator: tuple[str, str] | None = None) -> None:
     """Declare all engines that run as the DataPlane `default`, and a Plan `basic`. See `install`."""
     await apply(plane, *secrets(plane, postgres_operator))
-    await apply(plane, plan(), data_plane(plane))
+    quota = {"requests.cpu": "2", "requests.memory": "4Gi", "pods": "20"}
+    await apply(plane, plan(compute={"quota": quota}), data_plane(plane))
 
 
 async def apply(plane: Plane, *objects: dict[str, Any]) -> None:

@@ -17,7 +17,7 @@ from typing import Any, Final, TypeVar
 from hack.plane.accounts import unprivileged_account
 from hack.plane.binaries import Tell, Toolbox
 from hack.plane.certificates import Authority
-from hack.plane.emulation import real_program
+from hack.plane.emulation import EmulatedEngine, real_program
 from hack.plane.etcd import Etcd
 from hack.plane.kubernetes import ApiServer, ControllerManager, Pki, Scheduler, client_user, kubeconfig
 from hack.plane.minio import Minio
@@ -134,8 +134,15 @@ class Plane:
                 site = Site(root, warden, ports, Authority("plane engines", now()), account, options.fsync)
                 plane = cls(site, programs)
                 await plane._start(options, build, beside)
+                for name in plane.emulated:
+                    tell(f"{name}: no real server in BULKHEAD_{name.upper()}_BIN or on PATH, so it is emulated")
                 tell(f"ready in {plane.ready_seconds:.1f} s, in {root}")
                 yield plane
+
+    @property
+    def emulated(self) -> list[str]:
+        """Names of the engines that are no real servers."""
+        return [each.name for each in self.servers if isinstance(each, EmulatedEngine) and each.emulated]
 
     @property
     def api(self) -> ApiServer:

@@ -219,6 +219,8 @@ class DataClusterStatus(Struct, frozen=True, kw_only=True):
     """The generation of the spec that this status is about."""
     tenant_uid: Annotated[str, Bounds(max_length=63)] = ""
     """UID of the Tenant that it is bound to since its first use."""
+    plan: Annotated[str, Bounds(max_length=253)] = ""
+    """The Plan in force: the Tenant's, or its DataPlane's default."""
     identity: Identity = Identity()
     """The physical names."""
     credentials: Annotated[dict[str, CredentialStatus], Bounds(max_length=8)] = {}

@@ -57,7 +57,8 @@ class PostgresLimits(Struct, frozen=True, kw_only=True):
     temp_file_limit: TempFileLimit = "1Gi"
     """Most temporary disk space of one session, where the operator's role may set it."""
     database_size: Size = "10Gi"
-    """Size of the database above which usage is reported; Postgres itself can not enforce it."""
+    """Size of the database above which usage is to be reported; Postgres itself can not enforce it. No effect in this
+    version."""
 
 
 class ObjectStoreLimits(Struct, frozen=True, kw_only=True):
@@ -78,7 +79,8 @@ class SearchLimits(Struct, frozen=True, kw_only=True):
     """Limits in the search engine."""
 
     documents: Annotated[int, Bounds(ge=1, le=1_000_000_000_000)] = 1_000_000
-    """Number of documents above which usage is reported; the engine itself can not enforce it."""
+    """Number of documents above which usage is to be reported; the engine itself can not enforce it. No effect in this
+    version."""
 
 
 class ContainerDefaults(Struct, frozen=True, kw_only=True):

@@ -134,6 +134,8 @@ class TenantStatus(Struct, frozen=True, kw_only=True):
     """One word for people."""
     observed_generation: Annotated[int, Bounds(ge=0)] = 0
     """The generation of the spec that this status is about."""
+    plan: Annotated[str, Bounds(max_length=253)] = ""
+    """The Plan in force; how many there are, where the defaults of several DataPlanes differ."""
     data_clusters: Annotated[tuple[DataClusterSummary, ...], Bounds(max_length=1000), map_by("name")] = ()
     """Its DataClusters, listed or not."""
     conditions: Conditions = ()

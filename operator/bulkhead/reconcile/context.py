@@ -41,6 +41,7 @@ class Context:
 
     tenant: Tenant
     plan: PlanSpec
+    plan_name: str
     plan_version: str
     plane: DataPlane
     open_plane: OpenPlane
@@ -88,6 +89,7 @@ def resolve(cluster: DataCluster, view: View, planes: Planes) -> Context | NotYe
     return Context(
         tenant=tenant,
         plan=plan.spec,
+        plan_name=plan.metadata.name,
         plan_version=f"{plan.metadata.uid}/{plan.metadata.generation}",
         plane=plane,
         open_plane=open_plane,
@@ -149,7 +151,8 @@ def _rival(cluster: DataCluster, tenant: Tenant, view: View) -> Unresolved | Non
             return Unresolved(
                 Reason.NAME_RESERVED,
                 f'the names of "{cluster.metadata.name}" are reserved for {left} of a former DataCluster '
-                f"(UID {other.uid}): choose another name, or have that data erased",
+                f"(UID {other.uid}): choose another name; or clear up what it has in the engines, then delete the "
+                f"Secret record-{other.uid} in the operator's namespace",
             )
     return None
 

@@ -336,6 +336,7 @@ async def _conclude(
     progress = Progress(
         parts=_parts(context, results, inside),
         record=record.record,
+        plan=context.plan_name,
         access=context.access,
         endpoints=_endpoints(context, record.record),
         unlisted=_is_unlisted(cluster, context),

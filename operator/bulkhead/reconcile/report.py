@@ -66,6 +66,8 @@ class Progress:
     overall: Verdict | None = None
     """Set where the flow stopped before the parts, or over all of them (paused, unresolved, deleting)."""
     record: Record | None = None
+    plan: str = ""
+    """Name of the Plan in force; empty: not looked up, so it is what it was."""
     access: Access = Access.OPEN
     endpoints: Mapping[str, str] = field(default_factory=dict)
     unlisted: bool = False
@@ -101,6 +103,7 @@ def status_of(cluster: DataCluster, progress: Progress, now: datetime) -> DataCl
         phase=phase(conditions, deleting=bool(cluster.metadata.deletion_timestamp), provisioned=provisioned),
         observed_generation=cluster.metadata.generation,
         tenant_uid=progress.record.tenant_uid if progress.record else cluster.status.tenant_uid,
+        plan=progress.plan or cluster.status.plan,
         identity=_identity(progress.record) if progress.record else cluster.status.identity,
         credentials=_credentials(progress.record) if progress.record else cluster.status.credentials,
         endpoints=dict(progress.endpoints) or cluster.status.endpoints,

@@ -249,12 +249,19 @@ def _status(tenant: Tenant, verdict: Verdict, deps: Deps) -> TenantStatus:
             conditions, deleting=deleting, provisioned=tenant.status.phase not in ("", "Pending", "Provisioning")
         ),
         observed_generation=tenant.metadata.generation,
+        plan=_plan(clusters),
         data_clusters=tuple(
             DataClusterSummary(name=c.metadata.name, phase=c.status.phase, ready=_state(c, ConditionType.READY))
             for c in clusters
         ),
         conditions=conditions,
     )
+
+
+def _plan(clusters: Sequence[DataCluster]) -> str:
+    """The Plan that its DataClusters are under; where there are several, how many: each one's own status names it."""
+    names = {cluster.status.plan for cluster in clusters} - {""}
+    return f"{len(names)} plans" if len(names) > 1 else "".join(names)
 
 
 def _state(cluster: DataCluster, kind: ConditionType) -> str:

@@ -66,7 +66,7 @@ async def test_retain_keeps_the_data_out_of_reach_and_its_names_reserved(world: 
     assert not [value for value in secrets_of(bindings) if value in record], "what opens nothing is still kept"
     await world.tenant("kept")
     reserved = await world.reason(DATA_CLUSTERS, "kept", "Ready", "NameReserved")
-    assert uid in reserved["message"]
+    assert f"delete the Secret record-{uid} in" in reserved["message"]
     await world.remove_tenants("kept")
     assert "database kept" in await admins.remains("kept")
     assert await record_exists(world, uid)
@@ -89,7 +89,7 @@ async def test_what_is_left_without_its_finalizer_is_listed_and_neither_erased_n
 
     await world.apply("DataCluster", "orphaned", references)
     reserved = await world.reason(DATA_CLUSTERS, "orphaned", "Ready", "NameReserved")
-    assert uid in reserved["message"]
+    assert f"delete the Secret record-{uid} in" in reserved["message"]
     assert await admins.remains("orphaned") == held
     await world.delete(DATA_CLUSTERS, "orphaned")
     await world.gone(DATA_CLUSTERS, "orphaned")

@@ -12,6 +12,7 @@ from tests.world import World, eventually
 async def test_a_tenant_that_is_only_a_name_becomes_ready(world: World) -> None:
     await world.ready_tenants("plain")
     await world.reason(TENANTS, "plain", "Ready", "Ready")
+    assert (await world.kube.get(TENANTS, "plain"))["status"]["plan"] == "basic", "the DataPlane's default"
     namespace = await world.kube.get(NAMESPACES, "tenant-plain")
     assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
     bindings = await world.bindings("plain")

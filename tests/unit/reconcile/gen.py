@@ -253,6 +253,7 @@ def context(**fields: Any) -> Context:
     defaults = {
         "tenant": tenant(),
         "plan": found.spec,
+        "plan_name": found.metadata.name,
         "plan_version": f"{found.metadata.uid}/1",
         "plane": plane(),
         "open_plane": OpenPlane(uid_of("default"), "v-1"),

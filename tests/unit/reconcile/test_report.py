@@ -57,6 +57,13 @@ def test_everything_in_place_is_ready() -> None:
     assert said(status(progress()), ConditionType.READY) == ("True", "Ready")
 
 
+def test_the_plan_in_force_is_told_and_stays_where_it_was_not_looked_up() -> None:
+    found = status(progress(plan="basic"))
+    assert found.plan == "basic"
+    assert status(Progress(overall=PAUSED), gen.cluster(status=found)).plan == "basic"
+    assert status(progress(plan="large"), gen.cluster(status=found)).plan == "large"
+
+
 def test_a_part_that_lacks_takes_ready_away() -> None:
     assert said(status(progress(postgres=DOWN)), ConditionType.READY) == ("False", "EngineUnavailable")
 

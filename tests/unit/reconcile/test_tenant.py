@@ -254,6 +254,21 @@ async def test_a_paused_tenant_is_left_alone() -> None:
     assert desk.kube.stored(DATA_CLUSTERS, "acme") is None
 
 
+@pytest.mark.parametrize(
+    ("in_force", "told"),
+    [(("", ""), ""), (("basic", ""), "basic"), (("basic", "basic"), "basic"), (("basic", "large"), "2 plans")],
+    ids=str,
+)
+async def test_a_tenant_tells_the_plan_that_its_data_clusters_are_under(in_force: tuple[str, str], told: str) -> None:
+    acme, beta = (
+        made(name, status=msgspec.structs.replace(shown("True", "Ready"), plan=plan))
+        for name, plan in zip(("acme", "beta"), in_force, strict=True)
+    )
+    desk = Desk.of(listing(entry(), entry("beta")), acme, beta)
+    await reconciled(desk)
+    assert body(desk, TENANTS, "acme")["status"].get("plan", "") == told
+
+
 async def test_a_tenant_is_ready_when_each_of_its_data_clusters_is() -> None:
     desk = Desk.of(gen.tenant(), made(status=shown("True", "Ready")))
     assert await reconciled(desk) == DONE
