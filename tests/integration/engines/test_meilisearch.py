@@ -20,6 +20,7 @@ from bulkhead.engines.meilisearch.keys import ACTIONS, key_uid
 from bulkhead.engines.meilisearch.steps import ConfigureIndex, CreateIndex, StampIndexes
 from hack.plane.certificates import Authority
 from hack.plane.search import Meilisearch as Server
+from tests.integration.engines.cost import Tally
 from tests.integration.engines.journeys import EVERY_JOURNEY, Ground, Journey
 from tests.integration.engines.meilisearch_server import Client, engine_of, inventory, restart, running_server, sweep
 from tests.integration.engines.tenant import INSTALLATION, PLANE, Tenant, prepare
@@ -607,6 +608,15 @@ async def test_a_survey_shows_what_is_lost_made_anew_or_revoked(engine: Meilisea
     survey = await engine.survey()
     expected = {tenant.request.stamp.uid: engine.fingerprint(tenant.request) for tenant in tenants}
     assert {uid for uid in expected if survey[uid] != expected[uid]} == {"uid-of-a", "uid-of-ab", "uid-of-b"}
+
+
+async def test_a_survey_asks_as_often_for_six_tenants_as_for_two(
+    engine: MeilisearchEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def admit(slug: str) -> str:
+        return (await Tenant.ready(engine, slug)).request.stamp.uid
+
+    await Tally(monkeypatch, engine._client, "call").does_not_grow_with_tenants(engine, admit)
 
 
 async def test_a_survey_of_many_tenants_turns_the_page_and_shows_no_other_installation(

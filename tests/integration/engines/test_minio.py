@@ -20,6 +20,7 @@ from bulkhead.engines.contract import Conflict, DataMissing, EngineChanged, Requ
 from bulkhead.engines.errors import Refused, Unavailable
 from bulkhead.engines.minio.steps import CreateUser, MinioStep, RemoveUser
 from hack.plane.minio import Minio as Server
+from tests.integration.engines.cost import Tally
 from tests.integration.engines.minio_server import (
     Driver,
     admin,
@@ -338,6 +339,16 @@ async def test_a_survey_shows_every_tenant_of_this_installation_as_its_fingerpri
     await driver.converge(foreign)
     root(server).make_bucket("of-nobody")
     assert await driver.engine.survey() == {r.stamp.uid: driver.engine.fingerprint(r) for r in requests}
+
+
+async def test_a_survey_asks_as_often_for_six_tenants_as_for_two(
+    driver: Driver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def admit(slug: str) -> str:
+        return (await driver.converge(driver.request(slug))).stamp.uid
+
+    pool = driver.engine._api("counting requests")._pool
+    await Tally(monkeypatch, pool, "urlopen").does_not_grow_with_tenants(driver.engine, admit)
 
 
 async def test_a_survey_tells_a_tenant_that_is_cut_from_one_that_is_open(driver: Driver) -> None:

@@ -17,6 +17,7 @@ from bulkhead.engines.contract import ClaimFirst, Conflict, DataMissing, Do, Eng
 from bulkhead.engines.errors import Refused, Unavailable
 from bulkhead.engines.postgres.databases import UseWarm
 from hack.plane.postgres_builds import PostgresVersion
+from tests.integration.engines.cost import Tally
 from tests.integration.engines.postgres_server import MODES, VARIANTS, Driver, Mode, Servers, one
 from tests.unit.engines.postgres import gen
 from tests.world import eventually
@@ -71,6 +72,17 @@ async def test_what_is_made_is_left_alone_and_surveyed_as_wanted(driver: Driver)
     request = await driver.converge(driver.request())
     assert await driver.steps(request) == ()
     assert (await driver.engine.survey())[request.stamp.uid] == driver.engine.fingerprint(request)
+
+
+@pytest.mark.parametrize("driver", [("18", "restricted")], indirect=True)
+async def test_a_survey_says_as_much_for_six_tenants_as_for_two(
+    driver: Driver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def admit(slug: str) -> str:
+        return (await driver.converge(driver.request(slug))).stamp.uid
+
+    statements = Tally(monkeypatch, psycopg.AsyncCursor, "execute")
+    await statements.does_not_grow_with_tenants(driver.engine, admit)
 
 
 async def test_nothing_is_made_without_a_claim(driver: Driver) -> None:

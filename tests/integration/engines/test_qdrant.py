@@ -18,6 +18,7 @@ from bulkhead.engines.qdrant.engine import QdrantEngine
 from bulkhead.engines.qdrant.steps import CreateCollection, DeleteSnapshot, Entry, Register
 from hack.plane.certificates import Authority
 from hack.plane.vectors import Qdrant as Server
+from tests.integration.engines.cost import Tally
 from tests.integration.engines.journeys import EVERY_JOURNEY, Ground, Journey
 from tests.integration.engines.qdrant_server import (
     Client,
@@ -511,6 +512,15 @@ async def test_a_survey_shows_what_is_lost_and_what_is_revoked(engine: QdrantEng
         t.request.names.database for t in tenants if survey[t.request.stamp.uid] != engine.fingerprint(t.request)
     ]
     assert suspect == ["a", "ab"]
+
+
+async def test_a_survey_asks_as_often_for_six_tenants_as_for_two(
+    engine: QdrantEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def admit(slug: str) -> str:
+        return (await Tenant.ready(engine, slug)).request.stamp.uid
+
+    await Tally(monkeypatch, engine._client, "call").does_not_grow_with_tenants(engine, admit)
 
 
 async def test_a_survey_of_many_tenants_turns_the_page(engine: QdrantEngine, monkeypatch: pytest.MonkeyPatch) -> None:

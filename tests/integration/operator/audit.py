@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 from hack.plane.installation import NAMESPACE, SERVICE_ACCOUNT
 
@@ -25,6 +26,8 @@ class Call:
     name: str
     namespace: str
     code: int
+    continues: bool
+    """Whether it asks for a further page of a list."""
 
     @property
     def mutating(self) -> bool:
@@ -60,4 +63,5 @@ def _call(event: dict[str, object], reference: dict[str, str]) -> Call:
         name=reference.get("name", ""),
         namespace=reference.get("namespace", ""),
         code=int(status.get("code", 0)) if isinstance(status, dict) else 0,
+        continues="continue" in parse_qs(urlsplit(str(event["requestURI"])).query),
     )
