@@ -42,7 +42,7 @@ LabelValue = Annotated[
 Region = Annotated[
     str,
     Bounds(max_length=63),
-    matching(r"^[a-z0-9][a-z0-9-]*\Z", 'must be a-z, 0-9 and "-", such as "us-east-1"'),
+    matching(r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?\Z", 'must be a-z, 0-9 and "-" inside, such as "us-east-1"'),
 ]
 
 ImageGlob = Annotated[

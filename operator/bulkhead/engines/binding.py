@@ -13,7 +13,7 @@ def reached_by(url: str, kind: str, provider: str, ca_pem: str | None) -> dict[s
         "type": kind,
         "provider": provider,
         "uri": url,
-        "host": address.host or "",
+        "host": address.raw_host or "",  # as it is looked up: reading it as Punycode raises where it is none
         "port": str(address.port),
         "tls": "true" if address.scheme == "https" else "false",
     }

@@ -113,7 +113,7 @@ def address_of(url: str, doing: str) -> yarl.URL:
         origin = address.origin()
     except ValueError:
         raise Refused(f"while {doing}: the address in the DataPlane is no URL such as https://host:port") from None
-    if origin.scheme == "https" or (origin.scheme == "http" and is_loopback(origin.host or "")):
+    if origin.scheme == "https" or (origin.scheme == "http" and is_loopback(origin.raw_host or "")):
         return address
     raise Refused(f"while {doing}: {origin} would carry keys in the clear; give an https:// address in the DataPlane")
 

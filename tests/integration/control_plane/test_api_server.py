@@ -27,12 +27,14 @@ from bulkhead.api.data_plane import DataPlane
 from bulkhead.api.duration import seconds
 from bulkhead.api.meta import API_VERSION, Struct
 from bulkhead.api.names import slug_problem
-from bulkhead.api.plan import Compute, Plan
+from bulkhead.api.plan import Compute, Plan, PlanSpec
 from bulkhead.api.quantity import size_in_bytes
 from bulkhead.api.tenant import Tenant
+from bulkhead.engines.contract import ClaimFirst, Do
 from bulkhead.reconcile.children import Owner, contents
 from bulkhead.reconcile.tenant import Create, decide, listed
 from hack.plane.plane import Plane
+from tests.integration.control_plane.engines import decisions
 from tests.unit.api import gen
 
 ROOT = Path(__file__).parents[3]
@@ -144,6 +146,10 @@ def postgres(**fields: Any) -> Json:
 
 def vectors(**fields: Any) -> Json:
     return {"url": "https://qdrant.data.svc:6333", "adminSecretRef": {"name": "qdrant-admin"}, **fields}
+
+
+def object_store(**fields: Any) -> Json:
+    return {"endpoint": "https://minio.data.svc:9000", "adminSecretRef": {"name": "minio-admin"}, **fields}
 
 
 def data_plane(name: str = "default", **spec: Any) -> Json:
@@ -347,6 +353,10 @@ BAD: dict[str, tuple[Json, tuple[str, ...]]] = {
     ),
     "a URL with a path": (data_plane(vectors=vectors(url="https://qdrant/x")), ("spec.vectors.url", "without path")),
     "a URL with port 99999": (data_plane(vectors=vectors(url="https://q:99999")), ("spec.vectors.url", "65535")),
+    "a region that S3 clients refuse": (
+        data_plane(objectStore=object_store(region="eu-")),
+        ("spec.objectStore.region", "inside", "us-east-1"),
+    ),
     "a URL with a false IPv6": (data_plane(vectors=vectors(url="https://[::1::2]")), ("spec.vectors.url", "IPv6")),
     "tokens for two days": (data_plane(vectors=vectors(tokenLifetime="48h")), ("tokenLifetime", "24h")),
     "tokens without an end": (data_plane(vectors=vectors(tokenLifetime="0h")), ("tokenLifetime", "10m")),
@@ -444,7 +454,7 @@ def usable(kind: str, manifest: Json) -> None:
     """Raises where an accepted value would make the reconciler raise later on."""
     spec = manifest["spec"]
     for url in urls(spec):
-        assert yarl.URL(url).host
+        assert yarl.URL(url).raw_host
         assert yarl.URL(url).port
     for cidr in [*spec.get("egress", {}).get("allow", ())] if kind == "DataPlane" else []:
         ip_network(cidr)
@@ -546,6 +556,30 @@ def test_what_follows_from_an_accepted_spec_is_accepted_too(
     for manifest in consequences(msgspec.convert(answer.body, KINDS[kind]), namespace):
         follows = admin.create(manifest, dry_run=True)
         assert follows.accepted or follows.code == 409, follows.message
+
+
+@pytest.mark.parametrize("kind", ["DataPlane", "Plan", "DataCluster"])
+@settings(deadline=None, max_examples=40, suppress_health_check=list(HealthCheck), phases=UNSHRUNK)
+@given(data=st.data())
+def test_every_engine_knows_what_to_do_with_an_accepted_spec(
+    line: HTTPSConnection, kind: str, data: st.DataObject
+) -> None:
+    answer = Api(line).create(made(kind, "acme", data.draw(gen.specs_of(kind))), dry_run=True)
+    assume(answer.accepted)
+    found = msgspec.convert(answer.body, KINDS[kind])
+    cluster = (found if isinstance(found, DataCluster) else decoded(data_cluster(), DataCluster)).spec
+    plan = found.spec if isinstance(found, Plan) else PlanSpec()
+    plane = found if isinstance(found, DataPlane) else whole_plane(*cluster.postgres.extensions)
+    assert [each for each in decisions(plane.spec, plan, cluster) if not isinstance(each, Do | ClaimFirst)] == []
+
+
+def whole_plane(*extensions: str) -> DataPlane:
+    """One that offers all engines, and these extensions."""
+    search = {"url": "https://meilisearch.data.svc:7700", "adminSecretRef": {"name": "meilisearch-admin"}}
+    database = postgres(allowedExtensions=extensions)
+    return decoded(
+        data_plane(postgres=database, objectStore=object_store(), vectors=vectors(), search=search), DataPlane
+    )
 
 
 def without_nulls(value: Any) -> Any:

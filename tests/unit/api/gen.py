@@ -21,11 +21,12 @@ uids = st.uuids(version=4).map(str)
 
 PLAIN = (
     "203.0.113.0/24", "198.51.100.0/24", "2001:db8::/32", "https://minio.data.svc:9000", "http://127.0.0.1:80",
-    "https://[2001:db8::1]:6333", "postgres.data.svc", "192.0.2.1", "2001:db8::1", "24h", "12h", "1h30m", "2h", "10Gi",
-    "50Gi", "256Mi", "1T", "2", "20", "100m", "pg_trgm", "acme", "globex", "entries", "requests.cpu", "pods",
-    "example.com/app", "ghcr.io/example/api:1.0", "ghcr.io/example/*", "Acme & Söhne",
+    "https://[2001:db8::1]:6333", "https://xn--a.data.svc", "postgres.data.svc", "192.0.2.1", "2001:db8::1", "24h",
+    "12h", "1h30m", "2h", "10Gi", "50Gi", "256Mi", "1T", "2", "20", "100m", "pg_trgm", "acme", "globex", "entries",
+    "requests.cpu", "pods", "example.com/app", "ghcr.io/example/api:1.0", "ghcr.io/example/*", "Acme & Söhne",
 )  # fmt: skip
-"""Ordinary values; where one fits a pattern, it mostly fits the other rules of that field too."""
+"""Ordinary values, and a host that looks like Punycode and is none; where one fits a pattern, it mostly fits the other
+rules of that field too."""
 
 _MATCHES = re.compile(r'self\.matches\(("(?:[^"\\]|\\.)*")\)')
 
