@@ -22,8 +22,9 @@ demo-down: $(VENV)/ready  ## end the demo and remove what it made
 test: $(VENV)/ready tools  ## the whole suite
 	$(VENV)/bin/pytest -n $(WORKERS) --dist loadscope --no-loadscope-reorder $(TESTS)
 
-faults: $(VENV)/ready tools  ## the operator killed before and after every change that it makes
+faults: $(VENV)/ready tools  ## the operator killed before and after every change that it makes, and restarted with 200 tenants
 	BULKHEAD_FAULT_STRIDE=1 $(VENV)/bin/pytest tests/faults
+	BULKHEAD_QUIET_TENANTS=200 $(VENV)/bin/pytest tests/integration/operator/test_quiet.py
 
 check: $(VENV)/ready  ## format, lint, types, layers, generated files, spelling
 	hack/check

@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 TENANTS_VARIABLE = "BULKHEAD_QUIET_TENANTS"
 TENANTS = int(os.environ.get(TENANTS_VARIABLE, "20"))
-"""The promise is about 200: `BULKHEAD_QUIET_TENANTS=200` keeps it on a machine that has the time."""
+"""The promise is about 200: `make faults` keeps it."""
 TENANT_SECONDS = 3.0
 """Room for each on a slow machine."""
 QUIET_SECONDS = 30.0
