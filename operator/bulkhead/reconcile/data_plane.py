@@ -268,8 +268,7 @@ async def _publish(plane: DataPlane, parts: Mapping[EngineName, Part], deps: Dep
     opened = {name: part.opened for name, part in parts.items() if part.opened is not None}
     if await deps.planes.publish(plane.metadata.name, OpenPlane(plane.metadata.uid, version, engines, opened)):
         log.info("plane_opened", plane=plane.metadata.name, engines=states)
-        for cluster in deps.view.data_clusters_on(plane.metadata.name):
-            deps.enqueue(key.data_cluster(cluster.metadata.name))
+        deps.enqueue_data_clusters_on(plane.metadata.name)
 
 
 def _usable(part: Part) -> OpenEngine | Verdict:

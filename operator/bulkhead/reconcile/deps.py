@@ -11,6 +11,7 @@ from typing import Any
 from bulkhead.api.record import EngineName, Record
 from bulkhead.kube.client import KubeClient
 from bulkhead.kube.resources import Resource
+from bulkhead.reconcile import key
 from bulkhead.reconcile.key import Key
 from bulkhead.reconcile.planes import Planes
 from bulkhead.reconcile.records import Records
@@ -42,6 +43,11 @@ class Deps:
     """Takes over the API server's answer to our own write of one of our kinds."""
     repaired: Callable[[Record, EngineName], None]
     """That engine had something to repair of a DataCluster, and it is repaired."""
+
+    def enqueue_data_clusters_on(self, plane: str) -> None:
+        """Every DataCluster on that plane must look again."""
+        for cluster in self.view.data_clusters_on(plane):
+            self.enqueue(key.data_cluster(cluster.metadata.name))
 
 
 @dataclass(frozen=True, slots=True)

@@ -96,7 +96,8 @@ async def open_platform(
     if held is not None and held.key_id and held.platform == url and held.identity == _plane_aim(plane, url).identity:
         deps.beats.enrol(_member(key.data_plane(plane.metadata.name), plane.metadata.uid, plane, held))
     if platform is not before:
-        _look_at_clusters(plane, deps)  # who waits for the one before to answer, or for there to be one, waits in vain
+        # Who waits for the one before to answer, or for there to be one, waits in vain.
+        deps.enqueue_data_clusters_on(plane.metadata.name)
     return platform
 
 
@@ -136,13 +137,8 @@ async def join_plane(
     deps.beats.enrol(member)
     if was is None or was.registration.identity != held.identity or was.registration.platform != held.platform:
         log.info("plane_joined", plane=plane.metadata.name, identity=held.identity)
-        _look_at_clusters(plane, deps)
+        deps.enqueue_data_clusters_on(plane.metadata.name)
     return Standing(_verdicts(deps.beats.contact(uid)))
-
-
-def _look_at_clusters(plane: DataPlane, deps: Deps) -> None:
-    for cluster in deps.view.data_clusters_on(plane.metadata.name):
-        deps.enqueue(key.data_cluster(cluster.metadata.name))
 
 
 def conditions(plane: DataPlane, standing: Standing) -> list[Condition]:
