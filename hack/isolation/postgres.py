@@ -12,14 +12,14 @@ from psycopg.conninfo import make_conninfo
 from hack.isolation.attempt import Attempt, Refused, Tenant
 
 REFUSALS = (
-    psycopg.errors.InsufficientPrivilege,
-    psycopg.errors.InvalidPassword,
-    psycopg.errors.InvalidAuthorizationSpecification,
-    psycopg.errors.CantChangeRuntimeParam,
-    psycopg.errors.UndefinedFile,
-    psycopg.errors.InvalidGrantOperation,
-    psycopg.errors.FeatureNotSupported,  # the extension is not even there
+    "permission denied for database",
+    "password authentication failed for user",
+    "is not permitted to log in",
+    "no pg_hba.conf entry for host",
+    "pg_hba.conf rejects connection for host",
 )
+"""What a server says to whom it does not let in. Words, since libpq keeps no SQLSTATE of a connection that it did not
+get. What else it says then, of a database that is not there or of too many clients, is no refusal."""
 TABLE = "isolation_probe"
 
 
@@ -55,8 +55,16 @@ def attempts(attacker: Tenant, victim: Tenant) -> Iterator[Attempt]:
     yield _shut("make a database", _statements(attacker, "CREATE DATABASE isolation_probe_db"))
     yield _shut("lift my limit on connections", _statements(attacker, "ALTER ROLE CURRENT_USER CONNECTION LIMIT -1"))
     yield _shut("lift my limit on temporary files", _statements(attacker, "SET temp_file_limit = -1"))
-    yield _shut("reach it through dblink", _statements(attacker, "CREATE EXTENSION dblink"))
-    yield _shut("reach it through postgres_fdw", _statements(attacker, "CREATE EXTENSION postgres_fdw"))
+    yield _shut("reach it through dblink", _extension(attacker, "dblink"))
+    yield _shut("reach it through postgres_fdw", _extension(attacker, "postgres_fdw"))
+
+
+async def stamp_of(tenant: Tenant) -> str:
+    """The comment on its database, which it can read itself. That it can not would be no refusal by another engine."""
+    query = "SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = current_database()"
+    async with await _connection(tenant) as connection:
+        row = await (await connection.execute(query)).fetchone()
+    return str(row and row[0])
 
 
 def _own(kind: str, run: Callable[[], Awaitable[None]]) -> Attempt:
@@ -79,26 +87,25 @@ def _literal(statement: str, value: str) -> sql.Composed:
 async def _session(tenant: Tenant, **changes: str) -> AsyncIterator[psycopg.AsyncConnection]:
     """A session with the tenant's own credential and some parameters changed. No password of another is used."""
     try:
-        dsn = make_conninfo(tenant.postgres["uri"], connect_timeout=10, **_parameters(changes))
-        connection = await psycopg.AsyncConnection.connect(dsn, autocommit=True)
+        connection = await _connection(tenant, **changes)
     except psycopg.OperationalError as error:
-        if _is_no_answer(error):
-            raise
-        raise Refused(str(error)) from None
+        if any(refusal in str(error) for refusal in REFUSALS):
+            raise Refused(str(error)) from None
+        raise
     async with connection:
         try:
             yield connection
-        except REFUSALS as error:
+        except psycopg.errors.InsufficientPrivilege as error:
             raise Refused(str(error)) from None
+
+
+async def _connection(tenant: Tenant, **changes: str) -> psycopg.AsyncConnection:
+    dsn = make_conninfo(tenant.postgres["uri"], connect_timeout=10, **_parameters(changes))
+    return await psycopg.AsyncConnection.connect(dsn, autocommit=True)
 
 
 def _parameters(changes: dict[str, str]) -> dict[str, str]:
     return {{"database": "dbname"}.get(key, key): value for key, value in changes.items()}
-
-
-def _is_no_answer(error: psycopg.OperationalError) -> bool:
-    """A refusal carries FATAL from the server; a server that is away is no proof of anything."""
-    return "FATAL" not in str(error)
 
 
 def _statements(tenant: Tenant, *statements: str | sql.Composed, **changes: str) -> Callable[[], Awaitable[None]]:
@@ -140,11 +147,24 @@ def _grant_to(tenant: Tenant, login: str) -> Callable[[], Awaitable[None]]:
     return run
 
 
-def _end_sessions(tenant: Tenant, victim: Tenant) -> Callable[[], Awaitable[None]]:
-    """Needs a session to end, so the victim holds one meanwhile."""
+def _extension(tenant: Tenant, name: str) -> Callable[[], Awaitable[None]]:
+    """One that is not even on the server is no way in either."""
 
     async def run() -> None:
-        async with _session(victim) as held, _session(tenant) as connection:
+        async with _session(tenant) as connection:
+            try:
+                await connection.execute(_named("CREATE EXTENSION {}", name))
+            except psycopg.errors.FeatureNotSupported as error:
+                raise Refused(str(error)) from None
+
+    return run
+
+
+def _end_sessions(tenant: Tenant, victim: Tenant) -> Callable[[], Awaitable[None]]:
+    """Needs a session to end, so the victim holds one meanwhile. It is not the victim who has to be refused."""
+
+    async def run() -> None:
+        async with await _connection(victim) as held, _session(tenant) as connection:
             await connection.execute("SELECT pg_terminate_backend(%s)", (held.info.backend_pid,))
 
     return run

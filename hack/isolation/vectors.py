@@ -9,11 +9,13 @@ from hack.isolation.attempt import Attempt, Refused, Tenant
 from hack.isolation.web import Web
 
 POINT = 1
+REFUSAL = "Forbidden: "
+"""How the server begins to say what a token may not."""
 
 
 def attempts(attacker: Tenant, victim: Tenant) -> Iterator[Attempt]:
     """Everything that a token may try on a neighbour, or on its own collection where they are the same."""
-    web = Web(attacker.vectors, {"api-key": attacker.vectors["api-key"]})
+    web = Web(attacker.vectors, {"api-key": attacker.vectors["api-key"]}, REFUSAL)
     mine, collection = attacker.vectors["collection"], victim.vectors["collection"]
     vector = [0.5] * int(attacker.vectors["dimensions"])
     search = {"query": vector, "limit": 1}
@@ -51,7 +53,7 @@ def attempts(attacker: Tenant, victim: Tenant) -> Iterator[Attempt]:
     yield _shut(
         "make a collection", _call(web, "PUT", "/collections/stolen", {"vectors": {"size": 4, "distance": "Cosine"}})
     )
-    yield _shut("see it among all collections", _sees(web, collection))
+    yield _shut("see it among all collections", _sees(web, mine, collection))
     yield _shut("give it another name", _call(web, "POST", "/collections/aliases", _alias(collection)))
     yield _shut(
         "read the operator's tokens", _call(web, "POST", "/collections/bulkhead_tokens/points/scroll", {"limit": 9})
@@ -86,10 +88,12 @@ def _write_and_read(web: Web, collection: str, vector: list[float], slug: str) -
     return run
 
 
-def _sees(web: Web, collection: str) -> Callable[[], Awaitable[None]]:
+def _sees(web: Web, mine: str, collection: str) -> Callable[[], Awaitable[None]]:
     async def run() -> None:
         answer = await web.call("GET", "/collections")
         seen = [each["name"] for each in answer["result"]["collections"]]
+        if mine not in seen:
+            raise AssertionError(f"sees not even its own collection, only {seen}")
         if collection not in seen:
             raise Refused(f"sees only {seen}")
 

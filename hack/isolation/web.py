@@ -14,14 +14,18 @@ from hack.isolation.attempt import Binding, Refused
 
 @dataclass(frozen=True, slots=True)
 class Web:
-    """A base URL and how to authenticate there."""
+    """A base URL and how to authenticate there.
+
+    refusal: words by which the engine denies an access; a 403 without them is somebody else's, or for another reason
+    """
 
     binding: Binding
     headers: Mapping[str, str]
+    refusal: str
 
     async def call(self, method: str, path: str, body: Any = None) -> Any:
-        """The decoded answer. Raises Refused for 401 and 403, AssertionError for any other refusal: what is not there
-        at all proves nothing."""
+        """The decoded answer. Raises Refused for a 403 in the words of a refusal, AssertionError for any other error:
+        what is not there at all, or a key that nobody knows, proves nothing."""
         context = ssl.create_default_context(cadata=self.binding.get("ca.crt"))
         connector = aiohttp.TCPConnector(ssl=context, force_close=True)
         timeout = aiohttp.ClientTimeout(total=15)
@@ -30,8 +34,9 @@ class Web:
             aiohttp.ClientSession(connector=connector, timeout=timeout, headers=dict(self.headers)) as session,
             session.request(method, url, json=body) as response,
         ):
-            if response.status in (401, 403):
-                raise Refused(f"{response.status} {(await response.text())[:200]}")
             if response.status >= 400:
-                raise AssertionError(f"{method} {path}: {response.status} {await response.text()}")
+                answer = f"{response.status} {await response.text()}"
+                if response.status == 403 and self.refusal in answer:
+                    raise Refused(answer[:200])
+                raise AssertionError(f"{method} {path}: {answer}")
             return await response.json(content_type=None)

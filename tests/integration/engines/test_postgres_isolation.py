@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
 
 import psycopg
 import pytest
@@ -12,6 +13,8 @@ from psycopg import sql
 
 from bulkhead.api.names import physical_names
 from bulkhead.engines.contract import Request
+from hack.isolation import postgres as matrix_postgres
+from hack.isolation.attempt import Attempt, Refused, Tenant
 from tests.integration.engines.postgres_server import VARIANTS, Client, Driver, Servers, one
 from tests.unit.engines.postgres import gen
 
@@ -258,6 +261,36 @@ async def test_settings_of_a_tenant_do_not_reach_the_operator(pair: Pair) -> Non
     async with driver.client(request) as client:
         assert await one(client, "SELECT current_user::text") == request.names.database
         assert await one(client, "SHOW temp_file_limit") == "1GB"
+
+
+async def test_the_matrix_takes_neither_a_missing_database_nor_used_up_connections_for_a_refusal(pair: Pair) -> None:
+    acme, globex = (matrix_tenant(pair.driver, each) for each in (pair.a, pair.ab))
+    nowhere = replace(globex, postgres={**globex.postgres, "database": "nowhere"})
+    with pytest.raises(Refused, match="permission denied for database"):
+        await connecting(acme, globex).run()
+    with pytest.raises(psycopg.OperationalError, match='database "nowhere" does not exist'):
+        await connecting(acme, nowhere).run()
+    async with without_connections(pair.driver, pair.a.names.login(1)):
+        with pytest.raises(psycopg.OperationalError, match="too many connections for role"):
+            await connecting(acme, globex).run()
+
+
+def matrix_tenant(driver: Driver, request: Request) -> Tenant:
+    return Tenant(request.names.database, dict(driver.engine.binding(request)), {}, {}, {})
+
+
+@asynccontextmanager
+async def without_connections(driver: Driver, login: str) -> AsyncIterator[None]:
+    """A login that has used up its own, as far as the server is concerned."""
+    limits: dict[str, int] = dict(await driver.server.rows("SELECT rolname, rolconnlimit FROM pg_roles"))
+    await driver.server.run(f'ALTER ROLE "{login}" CONNECTION LIMIT 0')
+    yield
+    await driver.server.run(f'ALTER ROLE "{login}" CONNECTION LIMIT {limits[login]}')
+
+
+def connecting(attacker: Tenant, victim: Tenant) -> Attempt:
+    ways = matrix_postgres.attempts(attacker, victim)
+    return next(way for way in ways if way.kind == "connect to its database")
 
 
 async def test_names_longer_than_postgres_keeps_can_not_arise(pair: Pair) -> None:
