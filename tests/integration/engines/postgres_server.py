@@ -12,7 +12,6 @@ from itertools import count
 from typing import Any, Literal
 
 import psycopg
-import pytest
 
 from bulkhead.api.data_plane import PostgresEndpoint, PostgresTls, TlsMode
 from bulkhead.api.meta import LocalRef
@@ -23,10 +22,10 @@ from bulkhead.api.sensitive import Sensitive
 from bulkhead.engines.contract import Decision, Do, Request, ServerRequest, Step
 from bulkhead.engines.postgres.engine import PostgresEngine
 from bulkhead.engines.postgres.scram import new_password, scram_verifier
-from hack.plane.binaries import BinaryMissing
 from hack.plane.plane import Part, Plane, PlaneOptions
 from hack.plane.postgres import Postgres
 from hack.plane.postgres_builds import PostgresVersion
+from tests.postgres_builds import needs_postgres
 from tests.unit.engines.postgres import gen
 
 Mode = Literal["superuser", "restricted"]
@@ -57,12 +56,10 @@ Client = psycopg.AsyncConnection[Row]
 async def running_server(version: PostgresVersion, *, tls: bool = False) -> AsyncIterator[Server]:
     """A server of our own, for the time of the block; skips the test where this machine has none of that version."""
     options = PlaneOptions(parts=frozenset({Part.POSTGRES}), postgres=version, tls_postgres=tls, fsync=False)
-    try:
-        async with Plane.start(options) as plane:
-            await allow_prepared_transactions(plane.postgres)
-            yield Server(plane.postgres, await plane.postgres.create_operator(), plane.ca_pem if tls else None)
-    except BinaryMissing as missing:
-        pytest.skip(str(missing))
+    await needs_postgres(version, tls=tls)
+    async with Plane.start(options) as plane:
+        await allow_prepared_transactions(plane.postgres)
+        yield Server(plane.postgres, await plane.postgres.create_operator(), plane.ca_pem if tls else None)
 
 
 class Servers:

@@ -38,7 +38,7 @@ async def server() -> AsyncIterator[Server]:
 
 @pytest.fixture(scope="module")
 async def tls_server() -> AsyncIterator[Server]:
-    async with running_server("15", tls=True) as running:
+    async with running_server("16", tls=True) as running:
         yield running
 
 

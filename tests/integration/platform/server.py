@@ -10,16 +10,15 @@ from itertools import count
 from typing import Any, Literal, LiteralString
 
 import psycopg
-import pytest
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
 from bulkhead.platform.database.migrate import migrate
 from bulkhead.platform.database.pools import Bounds, Pool, Role, pool
-from hack.plane.binaries import BinaryMissing
 from hack.plane.plane import Part, Plane, PlaneOptions
 from hack.plane.postgres import Postgres
 from hack.plane.postgres_builds import PostgresVersion
+from tests.postgres_builds import needs_postgres
 
 VERSIONS: tuple[PostgresVersion, ...] = ("18", "16")
 """The newest that this project runs on, and the oldest."""
@@ -42,13 +41,11 @@ class PlatformServer:
     async def running(cls, version: PostgresVersion) -> AsyncIterator[PlatformServer]:
         """Skips the test where this machine has no Postgres of that version."""
         options = PlaneOptions(parts=frozenset({Part.POSTGRES}), postgres=version, fsync=False)
-        try:
-            async with Plane.start(options) as plane:
-                server = cls(plane.postgres, {})
-                await server._prepare()
-                yield server
-        except BinaryMissing as missing:
-            pytest.skip(str(missing))
+        await needs_postgres(version)
+        async with Plane.start(options) as plane:
+            server = cls(plane.postgres, {})
+            await server._prepare()
+            yield server
 
     def superuser_dsn(self, database: str) -> str:
         return self.postgres.dsn(database)

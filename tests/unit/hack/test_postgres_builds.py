@@ -5,8 +5,17 @@ from pathlib import Path
 
 import pytest
 
+from hack.plane import postgres_builds
 from hack.plane.binaries import BinaryMissing
-from hack.plane.postgres_builds import build_in, find_build, installed_builds, make_links, verify
+from hack.plane.postgres_builds import (
+    PostgresVersion,
+    build_in,
+    find_build,
+    installed_builds,
+    make_links,
+    verify,
+)
+from tests.postgres_builds import needs_postgres
 
 
 def installation(folder: Path, version: str, *, tls: bool) -> Path:
@@ -83,3 +92,22 @@ def test_the_links_that_npm_leaves_out_are_made(tmp_path: Path) -> None:
     (tmp_path / "native" / "pg-symlinks.json").write_text(json.dumps([link]))
     make_links(tmp_path)
     assert (library / "libicu.so.60").readlink() == Path("libicu.so.60.2")
+
+
+async def how_it_ends(version: PostgresVersion, environ: dict[str, str]) -> type[BaseException]:
+    """For a test that needs this build with TLS, which is not to be had."""
+    with pytest.raises((pytest.skip.Exception, pytest.fail.Exception)) as ended:
+        await needs_postgres(version, tls=True, environ=environ)
+    return ended.type
+
+
+async def test_a_test_without_its_postgres_is_skipped_but_fails_where_nothing_may_be_skipped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgres_builds, "installed_builds", lambda _: ())
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
+    without = {"XDG_CACHE_HOME": str(tmp_path), "PATH": ""}
+    strict = {**without, "BULKHEAD_NOTHING_SKIPPED": "1"}
+    assert await how_it_ends("16", without) is pytest.skip.Exception
+    assert await how_it_ends("16", strict) is pytest.fail.Exception
+    assert await how_it_ends("15", strict) is pytest.skip.Exception, "no file of ours could install it"

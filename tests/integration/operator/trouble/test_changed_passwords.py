@@ -4,11 +4,14 @@ operator may read verifiers or not."""
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from functools import partial
 
 import psycopg
+from psycopg.conninfo import make_conninfo
 
 from hack.plane.plane import Part, Plane, PlaneOptions
+from tests.postgres_builds import needs_postgres
 from tests.world import World, eventually
 
 PARTS = frozenset({Part.KUBERNETES, Part.POSTGRES})
@@ -21,11 +24,30 @@ async def test_a_password_that_a_tenant_changed_itself_is_set_back_and_nothing_e
     await world.remove_tenants(*SLUGS)
 
 
-async def test_so_it_is_by_an_operator_that_may_not_read_verifiers() -> None:
-    async with Plane.start(PlaneOptions(fsync=False, parts=PARTS)) as plane:
+async def test_so_it_is_over_tls_and_by_an_operator_that_may_not_read_verifiers() -> None:
+    options = PlaneOptions(fsync=False, parts=PARTS, tls_postgres=True)
+    await needs_postgres(options.postgres, tls=True)
+    async with Plane.start(options) as plane:
         role = (RESTRICTED, await plane.postgres.create_operator(RESTRICTED))
         async with World.on(plane, postgres_operator=role) as world:
             await changed_and_set_back(world)
+            await all_is_encrypted(world)
+
+
+async def all_is_encrypted(world: World) -> None:
+    """What the operator itself sends, and what it tells a tenant to do."""
+    binding = await world.secret("postgres-binding", f"tenant-{SLUGS[0]}")
+    assert "sslmode=verify-full" in binding["uri"]
+    encrypted = (
+        "SELECT DISTINCT usename, ssl FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) WHERE usename = ANY(%s)"
+    )
+    async with (
+        await psycopg.AsyncConnection.connect(reached(world, binding)) as tenant,
+        await psycopg.AsyncConnection.connect(world.plane.postgres.dsn()) as superuser,
+    ):
+        names = [RESTRICTED, tenant.info.user]
+        rows = await (await superuser.execute(encrypted, (names,))).fetchall()
+    assert sorted(rows) == [(name, True) for name in names]
 
 
 async def changed_and_set_back(world: World) -> None:
@@ -33,11 +55,11 @@ async def changed_and_set_back(world: World) -> None:
     await world.ready_tenants(*SLUGS)
     before = await everything_of(world, changing)
     done = {slug: deeds(world, slug) for slug in SLUGS}
-    uri = (await world.secret("postgres-binding", f"tenant-{changing}"))["uri"]
-    async with await psycopg.AsyncConnection.connect(uri, autocommit=True) as session:
+    dsn = reached(world, await world.secret("postgres-binding", f"tenant-{changing}"))
+    async with await psycopg.AsyncConnection.connect(dsn, autocommit=True) as session:
         await session.execute("SET ROLE NONE")
         await session.execute(f"ALTER ROLE {changing}_1 PASSWORD 'mine'")
-        await eventually(lambda: lets_in(uri))
+        await eventually(lambda: lets_in(dsn))
         await session.execute("SELECT 1")
     await eventually(partial(is_repaired, world, changing, done[changing]))
     assert await everything_of(world, changing) == before
@@ -63,9 +85,18 @@ async def everything_of(world: World, slug: str) -> tuple[object, ...]:
     return cluster["status"], record, await world.secret("postgres-binding", f"tenant-{slug}")
 
 
-async def lets_in(uri: str) -> bool:
+def reached(world: World, binding: Mapping[str, str]) -> str:
+    """The binding's uri, with its certificate in a file where libpq looks for one."""
+    if "ca.crt" not in binding:
+        return binding["uri"]
+    ca_file = world.plane.root / "binding-ca.crt"
+    ca_file.write_text(binding["ca.crt"])
+    return make_conninfo(binding["uri"], sslrootcert=str(ca_file))
+
+
+async def lets_in(dsn: str) -> bool:
     try:
-        async with await psycopg.AsyncConnection.connect(uri, connect_timeout=5):
+        async with await psycopg.AsyncConnection.connect(dsn, connect_timeout=5):
             return True
     except psycopg.OperationalError as error:
         if "password authentication failed" not in str(error):
