@@ -33,7 +33,7 @@ def attempts(attacker: Tenant, victim: Tenant) -> Iterator[Attempt]:
     index = victim.search["indexes"].split(",")[0]
     if attacker.slug == victim.slug:
         yield _own("write and find a document", _write_and_find(web, mine, attacker))
-        yield _own("search my index by a token of my key", _search_by_token(attacker, [mine], mine))
+        yield _own("search by a token of my own key", _search_by_token(attacker, [mine], mine))
         yield _shut(
             "change my settings", _call(web, "PATCH", f"/indexes/{mine}/settings", {"filterableAttributes": ["x"]})
         )
