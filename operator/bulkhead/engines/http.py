@@ -7,6 +7,7 @@ else. No exception of aiohttp leaves: its `ClientResponseError` carries the requ
 from __future__ import annotations
 
 import ipaddress
+import re
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ ANSWER_SECONDS = 15.0
 ERASE_SECONDS = 120.0
 """For calls that erase: their time grows with the data, and giving up early only starts them again."""
 _TEXT_LIMIT = 300
+_SENDABLE = re.compile(r"[ -~]*")
 
 T = TypeVar("T")
 
@@ -81,7 +83,7 @@ class HttpClient:
         """
         base = address_of(self._url, doing)
         session = self._opened(base, doing)
-        sent = {name: value.reveal() for name, value in (self._headers if headers is None else headers).items()}
+        sent = _sendable(self._headers if headers is None else headers, doing)
         data = None if body is None else msgspec.json.encode(body)
         if data is not None:
             sent["Content-Type"] = "application/json"
@@ -104,6 +106,20 @@ class HttpClient:
             connector = aiohttp.TCPConnector(limit=CONNECTIONS, ssl=tls_context(base, self._ca_pem, doing))
             self._session = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
         return self._session
+
+
+def _sendable(headers: Mapping[str, Sensitive], doing: str) -> dict[str, str]:
+    """The headers as they are sent. Raises Refused for what can not travel in one: a line break would begin another
+    header, so aiohttp raises a plain ValueError there, and servers take no other letters than those of ASCII."""
+    sent = {name: value.reveal() for name, value in headers.items()}
+    for name, value in sent.items():
+        if not _SENDABLE.fullmatch(value):
+            raise Refused(
+                f"while {doing}: the key for the header {name} holds a line break or another character that no header "
+                "can carry; put it as one line of plain ASCII into the Secret that adminSecretRef of the DataPlane "
+                "names"
+            )
+    return sent
 
 
 def address_of(url: str, doing: str) -> yarl.URL:

@@ -151,9 +151,10 @@ async def _read_secret(name: str, deps: Deps) -> Mapping[str, str] | None:
 
 
 def _text(encoded: str) -> str:
-    """A Secret's value as text without the newline that editors leave; one that is not text counts as empty."""
+    """A Secret's value as text without the line ends, of Windows too, that editors leave; one that is not text counts
+    as empty."""
     try:
-        return base64.b64decode(encoded).decode().rstrip("\n")
+        return base64.b64decode(encoded).decode().rstrip("\r\n")
     except UnicodeDecodeError:
         return ""
 

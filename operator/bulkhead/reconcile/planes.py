@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -34,6 +35,13 @@ ADMIN_KEYS: Mapping[EngineName, tuple[str, ...]] = {
 }
 """Keys that the Secret of `adminSecretRef` must hold."""
 CA_KEY = "ca.crt"
+_SENDABLE: Mapping[EngineName, re.Pattern[str]] = {
+    EngineName.POSTGRES: re.compile(r"[^\0]+"),
+    EngineName.OBJECT_STORE: re.compile(r"[!-~]+"),
+    EngineName.VECTORS: re.compile(r"[!-~]+"),
+    EngineName.SEARCH: re.compile(r"[!-~]+"),
+}
+"""What those can be. Those of the others than Postgres travel in HTTP headers."""
 
 Endpoint = PostgresEndpoint | ObjectStoreEndpoint | VectorsEndpoint | SearchEndpoint
 
@@ -120,6 +128,8 @@ def access_of(
     admin = _values(endpoint.admin_secret_ref, ADMIN_KEYS[name], secrets, f"spec.{name.value}.adminSecretRef")
     if isinstance(admin, Verdict):
         return admin
+    if unsendable := [key for key, value in admin.items() if not _SENDABLE[name].fullmatch(value.reveal())]:
+        return _unsendable(endpoint.admin_secret_ref, unsendable, f"spec.{name.value}.adminSecretRef")
     ca_ref = endpoint.tls.ca_secret_ref
     if ca_ref is None:
         return AdminAccess(endpoint, admin, None)
@@ -206,3 +216,13 @@ def _values(
         listed = ", ".join(f'"{key}"' for key in lacking)
         return waiting(Reason.SECRET_INCOMPLETE, f'the Secret "{ref.name}" ({path}) lacks {listed}: add it, not empty')
     return {key: Sensitive(values[key]) for key in keys}
+
+
+def _unsendable(ref: LocalRef, keys: Iterable[str], path: str) -> Verdict:
+    """Told here, where it is known which key of which Secret it is; no client could say that."""
+    listed = ", ".join(f'"{key}"' for key in keys)
+    return waiting(
+        Reason.ENGINE_REFUSED,
+        f'{listed} of the Secret "{ref.name}" ({path}) holds a character, such as a line break inside, that can not be '
+        "sent to the server: write it there again, as the server has it and as one line",
+    )

@@ -96,6 +96,16 @@ async def test_a_probe_sends_its_own_headers_and_not_the_key() -> None:
     assert SECRET.encode() not in reply.body
 
 
+@pytest.mark.parametrize("end", ["\r", "\n", "\r\n", "\0", "\nhost: elsewhere", "ключ"])
+async def test_a_key_that_no_header_can_carry_is_refused_with_the_way_out_and_not_repeated(end: str) -> None:
+    async with serving(echo) as url:
+        client = HttpClient(url, ca_pem=None, headers={"api-key": Sensitive(SECRET + end)})
+        with pytest.raises(Refused, match=r"while asking: .*header api-key .*adminSecretRef") as refusal:
+            await client.call("GET", "/", doing="asking")
+        await client.close()
+    assert SECRET not in str(refusal.value)
+
+
 async def test_a_status_that_is_no_success_is_an_answer() -> None:
     async def refuse(_request: web.Request) -> web.StreamResponse:
         return web.Response(status=409, text="taken")

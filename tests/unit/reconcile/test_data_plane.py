@@ -17,7 +17,7 @@ from bulkhead.kube.children import ChildMeta
 from bulkhead.kube.resources import DATA_PLANES, SECRETS, Resource
 from bulkhead.reconcile import data_plane
 from bulkhead.reconcile.deps import DONE, RETRY
-from bulkhead.reconcile.planes import OpenEngine, OpenPlane, offered
+from bulkhead.reconcile.planes import AdminAccess, OpenEngine, OpenPlane, offered
 from bulkhead.reconcile.report import Verdict
 from tests.unit.reconcile import gen
 from tests.unit.reconcile.desk import Desk
@@ -145,6 +145,22 @@ async def remembered(desk: Desk) -> Holding:
 def told(desk: Desk, condition: str = "PostgresReady") -> tuple[str, str]:
     stored = desk.kube.objects[DATA_PLANES, "", "default"]["status"]["conditions"]
     return next((each["reason"], each.get("message", "")) for each in stored if each["type"] == condition)
+
+
+async def test_the_line_end_of_an_editor_on_windows_is_no_part_of_a_secret(gated: Gated) -> None:
+    given: list[AdminAccess] = []
+
+    def open_engine(_: str, __: EngineName, access: AdminAccess) -> tuple[MemoryEngine, Any]:
+        given.append(access)
+        return gated.engine, gated.gate
+
+    secret = {**ADMIN, "data": {"username": "YWRtaW4NCg==", "password": "aHVudGVyMg0K"}}
+    desk = Desk.of(on_postgres_alone(), more=((SECRETS, secret),), open_engine=open_engine)
+    await data_plane.reconcile("default", desk.deps)
+    assert {key: value.reveal() for key, value in given[0].admin.items()} == {
+        "username": "admin",
+        "password": "hunter2",
+    }
 
 
 async def test_a_stranger_in_the_place_of_a_server_in_use_is_not_taken_and_the_way_out_is_told(gated: Gated) -> None:

@@ -70,6 +70,38 @@ def test_no_value_enters_the_message() -> None:
     assert gen.PASSWORD not in refused(postgres_admin={"password": gen.PASSWORD}).message
 
 
+UNSENDABLE = ("a-key-in-a-file\r\nof-two-lines", "a-key\nof-two-lines", "a-key\0", "ключ")
+
+
+@pytest.mark.parametrize(
+    ("engine", "endpoint", "keys"),
+    [
+        (EngineName.OBJECT_STORE, "object_store", ("access-key", "secret-key")),
+        (EngineName.VECTORS, "vectors", ("api-key",)),
+        (EngineName.SEARCH, "search", ("master-key",)),
+    ],
+)
+@pytest.mark.parametrize("value", UNSENDABLE)
+def test_a_key_that_no_header_can_carry_is_refused_by_name_and_without_its_value(
+    engine: EngineName, endpoint: str, keys: tuple[str, ...], value: str
+) -> None:
+    declared = gen.ENGINES[endpoint]
+    found = access_of(engine, declared, {declared.admin_secret_ref.name: dict.fromkeys(keys, value)})
+    assert isinstance(found, Verdict)
+    assert found.reason is Reason.ENGINE_REFUSED
+    for part in (declared.admin_secret_ref.name, f"spec.{engine.value}.adminSecretRef", *keys):
+        assert part in found.message
+    assert value not in found.message
+
+
+def test_a_password_of_postgres_may_hold_what_no_header_can() -> None:
+    assert access(secrets={"postgres-admin": {**ADMIN, "password": "ключ\rof two lines"}}).admin["password"]
+
+
+def test_a_password_that_no_client_can_send_is_refused() -> None:
+    assert '"password" of the Secret "postgres-admin"' in refused(postgres_admin={**ADMIN, "password": "a\0b"}).message
+
+
 def test_without_a_ca_the_systems_trust_store_is_used() -> None:
     assert access().ca_pem is None
 
@@ -125,7 +157,10 @@ def test_the_same_access_has_the_same_fingerprint() -> None:
     assert access().fingerprint() == access().fingerprint()
 
 
-@given(st.text(min_size=3), st.text(min_size=3))
+SENDABLE = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=3)
+
+
+@given(SENDABLE, SENDABLE)
 def test_no_credential_stands_in_a_fingerprint(user: str, password: str) -> None:
     found = access(secrets={"postgres-admin": {"username": user + "-u", "password": password + "-p"}})
     assert user + "-u" not in found.fingerprint()
