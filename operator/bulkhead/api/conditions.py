@@ -110,6 +110,7 @@ class Reason(StrEnum):
     ADVISORIES_OPEN = "AdvisoriesOpen"
     CLUSTER_REFUSED = "ClusterRefused"
     FINALIZER_REMOVED = "FinalizerRemoved"
+    INTERNAL_ERROR = "InternalError"
     PLATFORM_REFUSED = "PlatformRefused"
     PLANE_UNCONFIRMED = "PlaneUnconfirmed"
 

@@ -37,8 +37,9 @@ from bulkhead.reconcile.planes import OpenEngine
 from bulkhead.reconcile.report import READY, Verdict, waiting
 from bulkhead.reconcile.succession import UNMARKED, acceptance
 from bulkhead.reconcile.together import together
+from bulkhead.reconcile.unforeseen import Unforeseen, unforeseen
 from bulkhead.runtime.gate import BreakerOpen
-from bulkhead.runtime.mutations import Mutations
+from bulkhead.runtime.mutations import MayNotAct, Mutations
 
 log = structlog.get_logger(__name__)
 
@@ -135,9 +136,9 @@ async def look(key: Key, subjects: Mapping[EngineName, Subject]) -> Findings:
     return dict(zip(subjects, findings, strict=True))
 
 
-def claim(findings: Findings, at: str) -> Findings:
+def claim(key: Key, findings: Findings, at: str) -> Findings:
     """The same findings where free names are claimed as seen absent `at` that time. To be recorded before `finish`."""
-    return {name: _claimed(finding, at) for name, finding in findings.items()}
+    return {name: _claimed(key, finding, at) for name, finding in findings.items()}
 
 
 async def finish(key: Key, findings: Findings, mutations: Mutations) -> dict[EngineName, Result]:
@@ -150,8 +151,10 @@ async def erase(key: Key, subject: TenantSubject, mutations: Mutations) -> Verdi
     """Erase what is ours of one DataCluster and look until nothing of it is left."""
     try:
         return await subject.opened.gate.call(partial(_erase, subject, mutations))
-    except (EngineError, BreakerOpen) as error:
-        return failure(_parked(key, subject, error))
+    except MayNotAct:
+        raise
+    except Exception as error:  # noqa: BLE001 - one engine's surprise must not end the work on the others
+        return failure(_failed(key, subject, error))
 
 
 async def _erase(subject: TenantSubject, mutations: Mutations) -> Verdict:
@@ -168,35 +171,41 @@ async def _erase(subject: TenantSubject, mutations: Mutations) -> Verdict:
 
 async def _look(key: Key, subject: Subject) -> Finding:
     try:
-        return _decided(subject, await subject.opened.gate.call(subject.observe))
-    except (EngineError, BreakerOpen) as error:
-        return Finding(subject, _parked(key, subject, error))
+        seen = await subject.opened.gate.call(subject.observe)
+    except Exception as error:  # noqa: BLE001 - one engine's surprise must not end the work on the others
+        return Finding(subject, _failed(key, subject, error))
+    return _decided(key, subject, seen)
 
 
-def _parked(key: Key, subject: Subject, error: EngineError | BreakerOpen) -> EngineError:
-    """The same error for an engine that answers; one that is down calls the key back when it does again."""
+def _failed(key: Key, subject: Subject, error: Exception) -> EngineError:
+    """What it means for an engine that `error` came of it. One that is down calls the key back when it answers."""
+    if not isinstance(error, EngineError | BreakerOpen):
+        error = unforeseen(key, subject.opened.engine.name, error)
     if isinstance(error, EngineError) and not subject.opened.gate.is_open:
         return error
     subject.opened.gate.park(key)
     return Unavailable(str(error))
 
 
-def _claimed(finding: Finding, at: str) -> Finding:
+def _claimed(key: Key, finding: Finding, at: str) -> Finding:
     if not isinstance(finding.outcome, ClaimFirst):
         return finding
     held = finding.subject.holding
     claimed = tuple(sorted({*held.claimed, *finding.outcome.names}))
     holding = msgspec.structs.replace(held, claimed_at=at, claimed=claimed)
-    return _decided(finding.subject.holding_now(holding), finding.seen)
+    return _decided(key, finding.subject.holding_now(holding), finding.seen)
 
 
-def reconsidered(finding: Finding, subject: Subject) -> Finding:
+def reconsidered(key: Key, finding: Finding, subject: Subject) -> Finding:
     """What the same look means for `subject`, which knows more than it did then."""
-    return _decided(subject, finding.seen)
+    return _decided(key, subject, finding.seen)
 
 
-def _decided(subject: Subject, seen: Any) -> Finding:
-    return Finding(subject, subject.decide(seen), seen)
+def _decided(key: Key, subject: Subject, seen: Any) -> Finding:
+    try:
+        return Finding(subject, subject.decide(seen), seen)
+    except Exception as error:  # noqa: BLE001 - one engine's surprise must not end the work on the others
+        return Finding(subject, _failed(key, subject, error), seen)
 
 
 async def _finish(key: Key, finding: Finding, mutations: Mutations) -> Result:
@@ -207,8 +216,10 @@ async def _finish(key: Key, finding: Finding, mutations: Mutations) -> Result:
     try:
         work = partial(_run, finding.subject, finding.outcome, finding.seen, mutations)
         decision, seen = await opened.gate.call(work)
-    except (EngineError, BreakerOpen) as error:
-        return Result(failure(_parked(key, finding.subject, error)), holding)
+    except MayNotAct:
+        raise
+    except Exception as error:  # noqa: BLE001 - one engine's surprise must not end the work on the others
+        return Result(failure(_failed(key, finding.subject, error)), holding)
     if not isinstance(decision, Do):
         return Result(verdict(opened.engine.name, decision), holding, seen)
     steps = finding.outcome.steps if isinstance(finding.outcome, Do) else ()
@@ -289,6 +300,8 @@ def verdict(engine: EngineName, decision: Decision) -> Verdict:
 
 def failure(error: EngineError) -> Verdict:
     """What an engine's error means for its condition."""
+    if isinstance(error, Unforeseen):
+        return Verdict(Status.UNKNOWN, Reason.INTERNAL_ERROR, str(error))
     if isinstance(error, Insecure):
         return waiting(Reason.ENGINE_INSECURE, str(error))
     if isinstance(error, Refused):

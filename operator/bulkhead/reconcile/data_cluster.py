@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 from bulkhead.api import labels
-from bulkhead.api.conditions import ENGINE_CONDITIONS, ConditionType, Reason
+from bulkhead.api.conditions import ENGINE_CONDITIONS, ConditionType, Reason, Status
 from bulkhead.api.data_cluster import DataCluster
 from bulkhead.api.names import physical_names
 from bulkhead.api.ownership import Stamp
@@ -94,6 +94,17 @@ async def reconcile(name: str, deps: Deps, *, suspect: bool = False) -> Outcome:
     inside = await _publish_secrets(cluster, context, record.record, inside, deps)
     outcome = await _conclude(cluster, context, record, results, inside, deps)
     return outcome.or_sooner(await registered.keep(cluster, context.plane, deps))
+
+
+async def broke(name: str, message: str, deps: Deps) -> None:
+    """Shut what must be shut, which needs little of what may have broken, and say that nothing is known."""
+    cluster = deps.view.data_cluster(name)
+    if cluster is None:
+        return
+    if cluster.metadata.deletion_timestamp:
+        await _wait(cluster, Verdict(Status.UNKNOWN, Reason.INTERNAL_ERROR, message), deps)
+        return
+    await _wait_unresolved(cluster, Unresolved(Reason.INTERNAL_ERROR, message), deps)
 
 
 def _is_paused(cluster: DataCluster, deps: Deps) -> bool:
@@ -218,7 +229,7 @@ async def _claim_names(
         for name, engine in _in_use(context).items()
     }
     found = await look(key.data_cluster(cluster.metadata.name), subjects)
-    findings = claim(found, rfc3339(deps.clock()))
+    findings = claim(key.data_cluster(cluster.metadata.name), found, rfc3339(deps.clock()))
     for name, finding in findings.items():
         record.record = record.record.with_holding(name, finding.subject.holding)
     record.outline = _outline(record)

@@ -12,7 +12,17 @@ import msgspec
 import structlog
 
 from bulkhead.api import labels
-from bulkhead.api.conditions import ENGINE_CONDITIONS, ConditionType, Reason, Status, condition, kstatus, merge, ready
+from bulkhead.api.conditions import (
+    ENGINE_CONDITIONS,
+    ConditionType,
+    Reason,
+    Status,
+    condition,
+    kstatus,
+    merge,
+    ready,
+    replaced,
+)
 from bulkhead.api.data_plane import DataPlane, DataPlaneStatus, PlatformPlane
 from bulkhead.api.meta import Condition
 from bulkhead.api.ownership import Stamp
@@ -41,6 +51,7 @@ from bulkhead.reconcile.records import OpenRecord, RecordUnreadable
 from bulkhead.reconcile.registered import NO_PLATFORM, Standing
 from bulkhead.reconcile.report import PLATFORM_CONDITIONS, READY, Verdict, patch, waiting
 from bulkhead.reconcile.succession import UNMARKED, Succession, succession
+from bulkhead.reconcile.unforeseen import unforeseen
 
 Secrets = Mapping[str, Mapping[str, str] | None]
 """Values by the name of their Secret; None where it does not exist."""
@@ -82,6 +93,26 @@ async def reconcile(name: str, deps: Deps) -> Outcome:
     await _write_status(plane, registered.plane_status(record.record, plane, deps), parts, standing, leaving, deps)
     good = all(part.verdict.good for part in parts.values()) and not standing.retry
     return DONE if good else RETRY
+
+
+async def broke(name: str, message: str, deps: Deps) -> None:
+    """Say that nothing is known of the plane as a whole; what is said of its parts stays as it was told last."""
+    plane = deps.view.data_plane(name)
+    if plane is None:
+        return
+    if deps.planes.open_plane(plane) is None:
+        why = Verdict(Status.UNKNOWN, Reason.INTERNAL_ERROR, message)
+        await _publish(plane, dict.fromkeys(planes.offered(plane.spec), Part(why)), deps)  # its tenants wait for that
+    overall = condition(ConditionType.READY, Status.UNKNOWN, Reason.INTERNAL_ERROR, message)
+    said = [overall, *kstatus(overall)]
+    conditions = replaced(
+        plane.status.conditions,
+        said,
+        kinds=[each.type for each in said],
+        generation=plane.metadata.generation,
+        now=deps.clock(),
+    )
+    await _put_status(plane, msgspec.structs.replace(plane.status, conditions=conditions), deps)
 
 
 async def _stand_still(plane: DataPlane, why: Verdict, leaving: Verdict | None, deps: Deps) -> Outcome:
@@ -163,18 +194,17 @@ async def _prepare_engines(
     plane: DataPlane, record: OpenRecord[PlaneRecord], secrets: Secrets, deps: Deps
 ) -> dict[EngineName, Part]:
     """Open every engine whose credentials are there, prepare its server, remember who it is."""
+    me = key.data_plane(plane.metadata.name)
     opened = {
         name: _open(plane, name, endpoint, secrets, deps) for name, endpoint in planes.offered(plane.spec).items()
     }
     usable = {name: engine for name, engine in opened.items() if isinstance(engine, OpenEngine)}
     subjects = {name: _subject(engine, record.record) for name, engine in usable.items()}
-    me = key.data_plane(plane.metadata.name)
-
     seen = await look(me, subjects)
     accepted = _accepted(plane, seen, deps)
     record.record = _with_accepted(record.record, accepted, deps)
-    again = {name: reconsidered(seen[name], _subject(usable[name], record.record)) for name in accepted}
-    findings = claim({**seen, **again}, rfc3339(deps.clock()))
+    again = {name: reconsidered(me, seen[name], _subject(usable[name], record.record)) for name in accepted}
+    findings = claim(me, {**seen, **again}, rfc3339(deps.clock()))
     record.record = _holding(record.record, {name: f.subject.holding for name, f in findings.items()})
     await record.save()
     _tell_accepted(plane, accepted)
@@ -238,6 +268,8 @@ def _open(
         return deps.planes.engine(plane, name, access)
     except EngineError as error:
         return failure(error)
+    except Exception as error:  # noqa: BLE001 - one engine's surprise must not keep the others shut
+        return failure(unforeseen(key.data_plane(plane.metadata.name), name, error))
 
 
 def _subject(opened: OpenEngine, record: PlaneRecord) -> ServerSubject:
@@ -273,9 +305,12 @@ async def _publish(plane: DataPlane, parts: Mapping[EngineName, Part], deps: Dep
 
 
 def _usable(part: Part) -> OpenEngine | Verdict:
-    """An engine that is only down now stays in use once it was identified: its gate parks what needs it."""
+    """An engine of which only nothing is known now stays in use once it was identified. One that is down has a gate
+    that parks what needs it; where a look at the server broke, those at its tenants tell how each of them is, and
+    whoever must be shut out is."""
     known = part.opened is not None and part.opened.identity
-    if part.opened is not None and (part.verdict.good or (known and part.verdict.reason is Reason.ENGINE_UNAVAILABLE)):
+    unsure = part.verdict.reason in (Reason.ENGINE_UNAVAILABLE, Reason.INTERNAL_ERROR)
+    if part.opened is not None and (part.verdict.good or (known and unsure)):
         return part.opened
     if part.opened is not None and known and part.verdict.reason is Reason.ENGINE_INSECURE:
         return replace(part.opened, barred=part.verdict)
@@ -299,7 +334,10 @@ async def _write_status(
 ) -> None:
     users = deps.view.count_on(plane.metadata.name)
     wanted = status_of(plane, parts, overall, users, deps, standing)
-    wanted = msgspec.structs.replace(wanted, platform=platform)
+    await _put_status(plane, msgspec.structs.replace(wanted, platform=platform), deps)
+
+
+async def _put_status(plane: DataPlane, wanted: DataPlaneStatus, deps: Deps) -> None:
     changes = patch(msgspec.to_builtins(plane.status), msgspec.to_builtins(wanted))
     if changes is not None and await status.put(DATA_PLANES, plane.metadata, changes, deps):
         _log_transitions(plane, wanted)

@@ -15,6 +15,7 @@ from bulkhead.reconcile import data_cluster, data_plane, key, planes, tenant, un
 from bulkhead.reconcile.deps import RETRY, Deps, Outcome
 from bulkhead.reconcile.key import Key
 from bulkhead.reconcile.records import outline_in
+from bulkhead.reconcile.unforeseen import broken
 from bulkhead.reconcile.view import View
 from bulkhead.runtime.mutations import MayNotAct
 
@@ -140,8 +141,7 @@ class Reconciler:
             log.warning("reconcile_failed", key=str(wanted), error=str(error))
             outcome = RETRY
         except Exception as error:  # noqa: BLE001 - one key's surprise must not end the work on all others
-            # Only where it happened: the text of an unforeseen exception may quote anything.
-            log.critical("reconcile_broke", key=str(wanted), error=type(error).__name__, at=_place(error))
+            await self._own_up(wanted, broken(wanted, error))
             outcome = RETRY
         if suspected:
             self._suspects.add(wanted)
@@ -158,10 +158,13 @@ class Reconciler:
             case _:
                 return await data_plane.reconcile(wanted.name, self._deps)
 
-
-def _place(error: BaseException) -> str:
-    """File and line of the innermost frame."""
-    frame = error.__traceback__
-    while frame is not None and frame.tb_next is not None:
-        frame = frame.tb_next
-    return f"{frame.tb_frame.f_code.co_filename}:{frame.tb_lineno}" if frame is not None else "?"
+    async def _own_up(self, wanted: Key, message: str) -> None:
+        """Have the object say that its flow broke: what it said last may have been that all is well."""
+        try:
+            match wanted.kind:
+                case "DataCluster":
+                    await data_cluster.broke(wanted.name, message, self._deps)
+                case "DataPlane":
+                    await data_plane.broke(wanted.name, message, self._deps)
+        except Exception as error:  # noqa: BLE001 - what broke the flow may break this too
+            log.warning("reconcile_broke_untold", key=str(wanted), error=type(error).__name__)

@@ -25,7 +25,7 @@ from bulkhead.engines.contract import (
     ServerRequest,
     engine_changed,
 )
-from bulkhead.engines.errors import EngineError, Unavailable
+from bulkhead.engines.errors import Unavailable
 from bulkhead.reconcile.key import Key
 from bulkhead.reconcile.planes import OpenEngine
 from bulkhead.runtime.gate import Gate
@@ -84,7 +84,7 @@ class MemoryEngine:
     """Looks and steps in order."""
     closely: list[bool] = field(default_factory=list)
     """Of each look at a DataCluster, whether it was to be a close one."""
-    fails: EngineError | None = None
+    fails: BaseException | None = None
     """Raised by every call."""
     fails_at: str = ""
     """The look or the type of step that alone raises it; empty: all do."""

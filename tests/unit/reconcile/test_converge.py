@@ -60,7 +60,7 @@ async def converged(engine: MemoryEngine, wanted: Request | None = None, **field
 
 async def converged_behind(gated: Gated, wanted: Request) -> Result:
     subjects = {EngineName.POSTGRES: TenantSubject(gated.opened, wanted)}
-    findings = converge.claim(await converge.look(ME, subjects), AT)
+    findings = converge.claim(ME, await converge.look(ME, subjects), AT)
     return (await converge.finish(ME, findings, mutations()))[EngineName.POSTGRES]
 
 
@@ -73,7 +73,7 @@ async def test_a_free_name_is_claimed_before_anything_is_made() -> None:
     engine = MemoryEngine()
     async with Gated(engine) as gated:
         subjects = {EngineName.POSTGRES: TenantSubject(gated.opened, request())}
-        findings = converge.claim(await converge.look(ME, subjects), AT)
+        findings = converge.claim(ME, await converge.look(ME, subjects), AT)
     assert (findings[EngineName.POSTGRES].subject.holding.claimed_at, engine.databases) == (AT, {})
 
 
@@ -278,8 +278,10 @@ async def test_an_engine_that_says_no_parks_nobody() -> None:
         assert (gated.gate.parked, gated.gate.is_open) == (0, False)
 
 
-@pytest.mark.parametrize("error", [DOWN, Refused("no right")], ids=["down", "refused"])
-async def test_one_engine_that_fails_does_not_stop_the_others(error: EngineError) -> None:
+@pytest.mark.parametrize(
+    "error", [DOWN, Refused("no right"), ValueError("a bug")], ids=["down", "refused", "unforeseen"]
+)
+async def test_one_engine_that_fails_does_not_stop_the_others(error: Exception) -> None:
     well = MemoryEngine()
     async with Gated(MemoryEngine(fails=error)) as failing, Gated(well) as working:
         subjects = {
@@ -292,6 +294,55 @@ async def test_one_engine_that_fails_does_not_stop_the_others(error: EngineError
         EngineName.SEARCH: True,
     }
     assert "acme" in well.databases
+
+
+class Puzzled(MemoryEngine):
+    """Has no answer to what it sees."""
+
+    def decide(self, request: Request, seen: Any) -> Decision:  # noqa: ARG002 - contract
+        raise KeyError(gen.PASSWORD)
+
+
+UNFORESEEN: dict[str, tuple[type[MemoryEngine], str]] = {
+    "looking": (MemoryEngine, "look"),
+    "acting": (MemoryEngine, "Create"),
+    "deciding": (Puzzled, "never"),
+}
+
+
+@pytest.mark.parametrize("case", UNFORESEEN)
+async def test_what_nobody_foresaw_in_an_engine_is_its_verdict_and_no_health(
+    case: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kind, fails_at = UNFORESEEN[case]
+    found = await converged(kind(fails=KeyError(gen.PASSWORD), fails_at=fails_at))
+    assert (found.verdict.status, found.verdict.reason) == (Status.UNKNOWN, Reason.INTERNAL_ERROR)
+    assert (found.repaired, found.holding.provisioned) == (False, ())
+    shown = capsys.readouterr()
+    assert "engine_broke" in shown.out
+    assert "converge.py" in shown.out
+    assert "KeyError" in found.verdict.message
+    assert gen.PASSWORD not in shown.out + shown.err + found.verdict.message
+
+
+async def test_what_nobody_foresaw_while_erasing_is_not_taken_for_erased() -> None:
+    found = await erased(MemoryEngine(databases={"acme": OURS}, fails=KeyError("?"), fails_at="Drop"))
+    assert (found.good, found.reason) == (False, Reason.INTERNAL_ERROR)
+
+
+async def test_a_key_is_parked_where_what_nobody_foresaw_came_of_an_engine_that_went_down() -> None:
+    async with Gated(Puzzled(fails=DOWN)) as gated:
+        await converged_behind(gated, request())
+        finding = converge.Finding(TenantSubject(gated.opened, request(CLAIMED)), Do(), None)
+        again = converge.reconsidered(ME, finding, finding.subject)
+        assert isinstance(again.outcome, Unavailable)
+        assert gated.gate.parked == 1
+
+
+@pytest.mark.parametrize("fails_at", ["look", "Create"])
+async def test_who_is_cancelled_ends(fails_at: str) -> None:
+    with pytest.raises(asyncio.CancelledError):
+        await converged(MemoryEngine(fails=asyncio.CancelledError(), fails_at=fails_at), holding=CLAIMED)
 
 
 async def test_what_belongs_to_another_is_never_touched() -> None:

@@ -13,8 +13,9 @@ from bulkhead.engines.errors import Refused
 from bulkhead.kube.children import PartialObject, child_from
 from bulkhead.kube.errors import AlreadyExists
 from bulkhead.kube.resources import DATA_CLUSTERS, NETWORK_POLICIES, SECRETS, Resource
-from bulkhead.reconcile import data_cluster
+from bulkhead.reconcile import data_cluster, key
 from bulkhead.reconcile.deps import DONE, RETRY
+from bulkhead.reconcile.dispatch import Reconciler
 from bulkhead.reconcile.planes import OpenPlane
 from tests.unit.reconcile import gen
 from tests.unit.reconcile.desk import Desk
@@ -60,6 +61,44 @@ async def test_a_repair_is_told(desk: Desk, gated: Gated) -> None:
     gated.engine.databases["acme"] = Database(OURS.stamp, open=False)
     assert (await look_closely(desk))["PostgresReady"] == "Ready"
     assert desk.repairs == [("u-dc-acme", EngineName.POSTGRES)]
+
+
+async def test_what_nobody_foresaw_in_an_engine_leaves_nothing_ready_or_settled_and_heals(
+    desk: Desk, gated: Gated
+) -> None:
+    gated.engine.fails = KeyError("?")
+    told = await look_closely(desk)
+    assert (told["Ready"], told["PostgresReady"], told["NamespaceReady"]) == ("InternalError", "InternalError", "Ready")
+    assert await data_cluster.reconcile("acme", desk.deps) == RETRY, "it is not taken for settled"
+    gated.engine.fails = None
+    assert (await look_closely(desk))["Ready"] == "Ready"
+
+
+async def test_access_is_cut_in_the_other_engines_where_one_breaks(desk: Desk, gated: Gated) -> None:
+    async with Gated(MemoryEngine(fails=KeyError("?"))) as broken:
+        engines = {EngineName.POSTGRES: gated.opened, EngineName.SEARCH: broken.opened}
+        await desk.deps.planes.publish("default", OpenPlane(gen.uid_of("default"), "v-2", engines))
+        await desk.kube.merge_patch(DATA_CLUSTERS, "acme", {"spec": {"suspended": True}})
+        told = await look_closely(desk)
+    assert gated.engine.databases == {"acme": Database(OURS.stamp, open=False)}
+    assert (told["PostgresReady"], told["SearchReady"], told["Suspended"]) == ("Ready", "InternalError", "Suspending")
+
+
+async def test_one_whose_flow_broke_says_so_and_is_shut_where_it_must_be(
+    desk: Desk, gated: Gated, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise KeyError(gen.PASSWORD)
+
+    monkeypatch.setattr(gated.engine, "fingerprint", fail)
+    monkeypatch.setattr(gated.engine, "credentials", fail)
+    await desk.kube.merge_patch(DATA_CLUSTERS, "acme", {"spec": {"suspended": True}})
+    desk.view.clusters.put(as_stored(desk))
+    assert await Reconciler(desk.deps)(key.data_cluster("acme")) == RETRY
+    told = {each["type"]: each for each in as_stored(desk)["status"]["conditions"]}
+    assert (told["Ready"]["status"], told["Ready"]["reason"]) == ("False", "InternalError")
+    assert (told["Suspended"]["status"], gen.PASSWORD in str(told)) == ("Unknown", False)
+    assert gated.engine.databases == {"acme": Database(OURS.stamp, open=False)}
 
 
 async def test_a_look_that_finds_nothing_to_do_tells_no_repair_and_writes_nothing(desk: Desk) -> None:

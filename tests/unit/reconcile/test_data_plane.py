@@ -15,8 +15,9 @@ from bulkhead.api.record import EngineName, Holding, Outline, PlaneRecord
 from bulkhead.engines.errors import Refused
 from bulkhead.kube.children import ChildMeta
 from bulkhead.kube.resources import DATA_PLANES, SECRETS, Resource
-from bulkhead.reconcile import data_plane
+from bulkhead.reconcile import data_plane, key
 from bulkhead.reconcile.deps import DONE, RETRY
+from bulkhead.reconcile.dispatch import Reconciler
 from bulkhead.reconcile.planes import AdminAccess, OpenEngine, OpenPlane, offered
 from bulkhead.reconcile.report import Verdict
 from tests.unit.reconcile import gen
@@ -161,6 +162,53 @@ async def test_the_line_end_of_an_editor_on_windows_is_no_part_of_a_secret(gated
         "username": "admin",
         "password": "hunter2",
     }
+
+
+@pytest.mark.parametrize("server", ["server-2", ""], ids=["known", "never identified"])
+async def test_what_nobody_foresaw_at_a_server_is_told_and_only_a_known_one_stays_in_use(
+    gated: Gated, server: str
+) -> None:
+    """Its tenants' own looks tell how each of them is; and one that is to be shut out must be."""
+    gated.engine.fails = KeyError("?")
+    plane = gen.plane(metadata={"finalizers": (labels.FINALIZER,)}, vectors=None, search=None)
+    desk = Desk.of(plane, more=((SECRETS, ADMIN),), open_engine=lambda *_: (gated.engine, gated.gate))
+    held = {EngineName.POSTGRES: Holding(server=server)}
+    await desk.deps.records.draft(gen.plane_record(holdings=held)).save()
+    assert await data_plane.reconcile("default", desk.deps) == RETRY
+    assert (told(desk)[0], told(desk, "ObjectStoreReady")[0]) == ("InternalError", "SecretMissing")
+    opened = desk.deps.planes.open_plane(plane)
+    assert opened is not None
+    assert isinstance(opened.engines[EngineName.POSTGRES], OpenEngine) is bool(server)
+
+
+async def test_an_engine_whose_client_can_not_be_made_keeps_no_other_one_shut(gated: Gated) -> None:
+    def open_engine(_: str, name: EngineName, __: AdminAccess) -> tuple[MemoryEngine, Any]:
+        if name is EngineName.POSTGRES:
+            raise KeyError("?")
+        return gated.engine, gated.gate
+
+    plane = gen.plane(metadata={"finalizers": (labels.FINALIZER,)}, object_store=None, vectors=None)
+    search = {**ADMIN, "metadata": {**ADMIN["metadata"], "name": "search-admin"}, "data": {"master-key": "YWRtaW4="}}
+    desk = Desk.of(plane, more=((SECRETS, ADMIN), (SECRETS, search)), open_engine=open_engine)
+    await data_plane.reconcile("default", desk.deps)
+    assert told(desk)[0] == "InternalError"
+    assert told(desk, "SearchReady")[0] == "Ready"
+
+
+async def test_a_plane_whose_flow_broke_says_so_and_its_tenants_learn_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise KeyError(gen.PASSWORD)
+
+    monkeypatch.setattr(data_plane, "_read_secrets", fail)
+    plane = on_postgres_alone()
+    desk = Desk.of(plane, gen.cluster())
+    assert await Reconciler(desk.deps)(key.data_plane("default")) == RETRY
+    reason, message = told(desk, "Ready")
+    assert (reason, gen.PASSWORD in message) == ("InternalError", False)
+    opened = desk.deps.planes.open_plane(plane)
+    assert opened is not None
+    assert isinstance(opened.engines[EngineName.POSTGRES], Verdict)
+    assert key.data_cluster("acme") in desk.enqueued
 
 
 async def test_a_stranger_in_the_place_of_a_server_in_use_is_not_taken_and_the_way_out_is_told(gated: Gated) -> None:
