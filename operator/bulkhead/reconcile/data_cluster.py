@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 import msgspec
 
@@ -85,13 +86,13 @@ async def reconcile(name: str, deps: Deps, *, suspect: bool = False) -> Outcome:
     if problem := namesake(context.tenant, record.record.tenant_uid):
         return await _wait(cluster, waiting(problem.reason, problem.message), deps)
     findings = await _claim_names(cluster, context, record, deps, closely=suspect)
-    results, inside = await both(
+    results, home = await both(
         finish(key.data_cluster(name), findings, deps.mutations),
         _furnish_namespace(cluster, context, record.record, deps),
     )
     _tell_repairs(record.record, results, deps)
     record.record = _with_results(record.record, cluster, context, results)
-    inside = await _publish_secrets(cluster, context, record.record, inside, deps)
+    inside = await _publish_secrets(cluster, context, record.record, home, deps)
     outcome = await _conclude(cluster, context, record, results, inside, deps)
     return outcome.or_sooner(await registered.keep(cluster, context.plane, deps))
 
@@ -287,26 +288,34 @@ def request_of(
     )
 
 
-async def _furnish_namespace(cluster: DataCluster, context: Context, record: Record, deps: Deps) -> Verdict:
+@dataclass(frozen=True, slots=True)
+class Home:
+    """What the namespace came to."""
+
+    verdict: Verdict
+    ours: bool
+    """Whether it is known to bear our stamp and to stay: nothing is written into another one. RBAC lets us write
+    anywhere, and whether the admission policies that confine it are installed is not known here."""
+
+
+async def _furnish_namespace(cluster: DataCluster, context: Context, record: Record, deps: Deps) -> Home:
     """Namespace, quotas, policies and bindings: all that does not wait for an engine."""
     owner = Owner.of(record)
     found = await namespace.apply_namespace(children.namespace(owner), owner.uid, deps.kube, deps.view)
     if not found.good:
-        return found
+        return Home(found, ours=False)
     furniture = _furniture(cluster, context, owner)
     # First: whatever else is refused, a member who was taken out or a range that was closed goes.
     await namespace.prune(furniture, owner.uid, deps.kube, deps.view)
-    return await namespace.apply_contents(furniture, deps.kube, deps.view)
+    return Home(await namespace.apply_contents(furniture, deps.kube, deps.view), ours=True)
 
 
-async def _publish_secrets(
-    cluster: DataCluster, context: Context, record: Record, inside: Verdict, deps: Deps
-) -> Verdict:
+async def _publish_secrets(cluster: DataCluster, context: Context, record: Record, home: Home, deps: Deps) -> Verdict:
     """The tenant's Secrets; then what the spec asks for in vain is said."""
-    if inside.reason is Reason.CONFLICT or inside.reason is Reason.NAMESPACE_TERMINATING:
-        return inside
+    if not home.ours:
+        return home.verdict
     published = await namespace.apply_contents(_secrets(cluster, context, record), deps.kube, deps.view)
-    inside = inside if not inside.good else published
+    inside = home.verdict if not home.verdict.good else published
     refused = children.refused_egress(cluster.spec.egress, context.plane.spec.egress)
     if inside.good and refused:
         return waiting(

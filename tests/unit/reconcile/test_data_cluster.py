@@ -11,8 +11,8 @@ from bulkhead.api import labels
 from bulkhead.api.record import EngineName, Record
 from bulkhead.engines.errors import Refused
 from bulkhead.kube.children import PartialObject, child_from
-from bulkhead.kube.errors import AlreadyExists
-from bulkhead.kube.resources import DATA_CLUSTERS, NETWORK_POLICIES, SECRETS, Resource
+from bulkhead.kube.errors import AlreadyExists, Forbidden
+from bulkhead.kube.resources import DATA_CLUSTERS, NAMESPACES, NETWORK_POLICIES, SECRETS, Resource
 from bulkhead.reconcile import data_cluster, key
 from bulkhead.reconcile.deps import DONE, RETRY
 from bulkhead.reconcile.dispatch import Reconciler
@@ -141,6 +141,34 @@ async def test_a_record_that_no_watch_has_shown_is_made_once_and_then_read(gated
     assert (
         loaded.record.holding(EngineName.POSTGRES).credentials == gen.record().holding(EngineName.POSTGRES).credentials
     )
+
+
+@pytest.mark.parametrize("refusal", [Forbidden("namespaces are made by ticket"), None], ids=["refused", "taken"])
+async def test_nothing_is_written_into_a_namespace_that_is_not_known_to_be_ours(
+    gated: Gated, refusal: Forbidden | None
+) -> None:
+    theirs = {"metadata": {"name": "tenant-acme", "uid": "u-theirs", "resourceVersion": "1"}}
+    desk = Desk.of(gen.tenant(), gen.plan(), gen.plane(), gen.cluster(), more=((NAMESPACES, theirs),))
+    if refusal is not None:
+        desk.kube.refusals["create", NAMESPACES] = refusal
+    await desk.deps.planes.publish(
+        "default", OpenPlane(gen.uid_of("default"), "v-1", {EngineName.POSTGRES: gated.opened})
+    )
+    await data_cluster.reconcile("acme", desk.deps)
+    assert gated.engine.databases == {"acme": OURS}, "engines go on"
+    assert [place for _, place, _ in desk.kube.objects if place == "tenant-acme"] == []
+    reasons = {each["type"]: each["reason"] for each in as_stored(desk)["status"]["conditions"]}
+    assert reasons["NamespaceReady"] == ("Conflict" if refusal is None else "ClusterRefused")
+
+
+async def test_secrets_are_published_into_our_namespace_where_something_else_in_it_is_refused(gated: Gated) -> None:
+    desk = Desk.of(gen.tenant(), gen.plan(), gen.plane(), gen.cluster())
+    desk.kube.refusals["create", NETWORK_POLICIES] = Forbidden("no policies")
+    await desk.deps.planes.publish(
+        "default", OpenPlane(gen.uid_of("default"), "v-1", {EngineName.POSTGRES: gated.opened})
+    )
+    await data_cluster.reconcile("acme", desk.deps)
+    assert desk.kube.stored(SECRETS, "postgres-binding", "tenant-acme") is not None
 
 
 async def test_a_paused_data_cluster_waits_for_nothing_but_its_watch() -> None:
