@@ -70,6 +70,11 @@ class Holding(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Of a DataPlane: the last entry of the annotation `bulkhead.dev/accept-engine` that was obeyed for this engine."""
 
     @property
+    def begun(self) -> bool:
+        """Whether anything was ever made under it, or may have been: before that comes a claim."""
+        return bool(self.claimed_at or self.claimed or self.provisioned)
+
+    @property
     def published(self) -> Credential | None:
         """The credential that projections carry."""
         return self.credentials[-1] if self.credentials else None

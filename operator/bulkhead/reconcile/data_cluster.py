@@ -24,6 +24,7 @@ from bulkhead.reconcile import (
     finalizers,
     key,
     namespace,
+    planes,
     projections,
     registered,
     settled,
@@ -354,7 +355,7 @@ async def _conclude(
 ) -> Outcome:
     """Status from what was found; where everything is in place the record remembers that, before the status says so."""
     progress = Progress(
-        parts=_parts(context, results, inside),
+        parts=_parts(context, record.record, results, inside),
         record=record.record,
         plan=context.plan_name,
         access=context.access,
@@ -381,12 +382,18 @@ def _all_parked(progress: Progress, context: Context) -> bool:
     return all(verdict.good or kind in down for kind, verdict in progress.parts.items())
 
 
-def _parts(context: Context, results: Mapping[EngineName, Result], inside: Verdict) -> dict[ConditionType, Verdict]:
-    """A verdict for the namespace and for every engine that the plane offers."""
+def _parts(
+    context: Context, record: Record, results: Mapping[EngineName, Result], inside: Verdict
+) -> dict[ConditionType, Verdict]:
+    """A verdict for the namespace, for every engine that the plane offers, and for any other that holds something of
+    it: what nobody looks after is not in order, and what can not be reached is not shut."""
     parts = {ConditionType.NAMESPACE_READY: inside}
     for name, engine in context.open_plane.engines.items():
         found = engine if isinstance(engine, Verdict) else engine.barred
         parts[ENGINE_CONDITIONS[name]] = results[name].verdict if name in results and not found else found or READY
+    for name, held in record.holdings.items():
+        if name not in context.open_plane.engines and held.begun:
+            parts[ENGINE_CONDITIONS[name]] = planes.not_offered(name, record.plane)
     return parts
 
 

@@ -18,7 +18,7 @@ from bulkhead.api.tenant import Tenant
 from bulkhead.api.timestamp import rfc3339
 from bulkhead.kube.errors import NotFound
 from bulkhead.kube.resources import CUSTOM_RESOURCE_DEFINITIONS, DATA_CLUSTERS, TENANTS
-from bulkhead.reconcile import finalizers, key, namespace, registered, status, suspension
+from bulkhead.reconcile import finalizers, key, namespace, planes, registered, status, suspension
 from bulkhead.reconcile.context import deletion_policy
 from bulkhead.reconcile.converge import TenantSubject, erase
 from bulkhead.reconcile.deps import DONE, RETRY, Deps, Outcome
@@ -158,10 +158,7 @@ def _unreachable(name: EngineName, plane: str, deps: Deps) -> Verdict:
     why = opened.engines.get(name) if opened is not None else None
     if isinstance(why, Verdict):
         return why
-    return waiting(
-        Reason.PLANE_NOT_READY,
-        f'the DataPlane "{plane}" does not offer {name.value} now, so what is there can not be cut: bring it back',
-    )
+    return planes.not_offered(name, plane)
 
 
 async def _settle_record(record: OpenRecord[Record], policy: DeletionPolicy, deps: Deps) -> None:

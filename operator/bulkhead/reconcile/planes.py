@@ -112,6 +112,15 @@ def offered(spec: DataPlaneSpec) -> dict[EngineName, Endpoint]:
     return {name: endpoint for name, endpoint in declared.items() if endpoint is not None}
 
 
+def not_offered(name: EngineName, plane: str) -> Verdict:
+    """Of an engine that left its plane while something of a DataCluster is there."""
+    return waiting(
+        Reason.PLANE_NOT_READY,
+        f'the DataPlane "{plane}" does not offer {name.value} now, so what is there can neither be looked after nor '
+        "cut: bring it back",
+    )
+
+
 def secret_names(spec: DataPlaneSpec) -> set[str]:
     """Names of all Secrets that the plane needs, in the operator's own namespace."""
     endpoints = offered(spec).values()

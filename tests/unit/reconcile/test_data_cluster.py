@@ -84,6 +84,33 @@ async def test_access_is_cut_in_the_other_engines_where_one_breaks(desk: Desk, g
     assert (told["PostgresReady"], told["SearchReady"], told["Suspended"]) == ("Ready", "InternalError", "Suspending")
 
 
+@pytest.mark.parametrize("suspended", [False, True])
+async def test_what_lies_in_an_engine_that_the_plane_no_longer_offers_is_neither_in_order_nor_shut(
+    desk: Desk, gated: Gated, *, suspended: bool
+) -> None:
+    held = {EngineName.POSTGRES: gen.holding(), EngineName.SEARCH: gen.holding(provisioned=("index/acme_entries",))}
+    record = await desk.deps.records.load(Record, "u-dc-acme")
+    assert record is not None
+    record.record = msgspec.structs.replace(record.record, holdings=held)
+    await record.save()
+    await desk.kube.merge_patch(DATA_CLUSTERS, "acme", {"spec": {"suspended": suspended}})
+    told = await look_closely(desk)
+    assert (told["Ready"], told["SearchReady"]) == ("PlaneNotReady", "PlaneNotReady")
+    assert told["Suspended"] == ("Suspending" if suspended else "NotSuspended")
+    assert gated.engine.databases == {"acme": Database(OURS.stamp, open=not suspended)}
+    assert await data_cluster.reconcile("acme", desk.deps) == RETRY
+
+
+async def test_an_engine_in_which_nothing_was_begun_is_not_missed_when_the_plane_no_longer_offers_it(
+    desk: Desk,
+) -> None:
+    record = await desk.deps.records.load(Record, "u-dc-acme")
+    assert record is not None
+    record.record = record.record.with_holding(EngineName.SEARCH, gen.holding(claimed_at="", provisioned=()))
+    await record.save()
+    assert "SearchReady" not in await look_closely(desk)
+
+
 async def test_one_whose_flow_broke_says_so_and_is_shut_where_it_must_be(
     desk: Desk, gated: Gated, monkeypatch: pytest.MonkeyPatch
 ) -> None:
