@@ -61,7 +61,8 @@ class Holding(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     credentials: tuple[Credential, ...] = ()
     """Generations in force, oldest first; the last one is published."""
     fingerprint: str = ""
-    """Digest of what a bulk survey of the engine shows when all is as wanted; empty until it was so once."""
+    """Digest of what a bulk survey of the engine shows when all is as wanted; empty until it was so once. Of retained
+    data: when its access is cut."""
     recreated: str = ""
     """The last value of the annotation `bulkhead.dev/recreate` that was obeyed for this engine."""
     predecessors: tuple[str, ...] = ()

@@ -5,9 +5,10 @@ A part that can not go on (an engine that is down) blocks only itself, says so, 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import msgspec
+import structlog
 
 from bulkhead.api import labels
 from bulkhead.api.conditions import ENGINE_CONDITIONS, ConditionType, Reason, Status
@@ -18,13 +19,15 @@ from bulkhead.api.tenant import Tenant
 from bulkhead.api.timestamp import rfc3339
 from bulkhead.kube.errors import NotFound
 from bulkhead.kube.resources import CUSTOM_RESOURCE_DEFINITIONS, DATA_CLUSTERS, TENANTS
-from bulkhead.reconcile import finalizers, key, namespace, planes, registered, status, suspension
+from bulkhead.reconcile import finalizers, key, namespace, planes, registered, retained, status, suspension
 from bulkhead.reconcile.context import deletion_policy
-from bulkhead.reconcile.converge import TenantSubject, erase
+from bulkhead.reconcile.converge import Result, TenantSubject, erase
 from bulkhead.reconcile.deps import DONE, RETRY, Deps, Outcome
 from bulkhead.reconcile.records import OpenRecord, RecordUnreadable
 from bulkhead.reconcile.report import READY, Progress, Verdict, status_of, waiting
 from bulkhead.reconcile.together import together
+
+log = structlog.get_logger(__name__)
 
 _RECORD_LOST = waiting(
     Reason.RECORD_UNREADABLE,
@@ -59,19 +62,25 @@ async def run(cluster: DataCluster, deps: Deps) -> Outcome:
         return DONE  # the plane's own first reconcile is not through; it brings us back
     # Asked once: what the plane no longer offers when it is to be erased is not erased, and must not pass for that.
     subjects, parts = _parted(cluster, record.record, deps)
-    parts |= await suspension.cut(cluster, subjects, deps)  # first: whatever else fails, nobody can write any more
+    me = key.data_cluster(cluster.metadata.name)
+    results = await suspension.cut(me, subjects, deps)  # first: whatever else fails, nobody can write any more
+    given_up = _given_up(cluster, record.record)
+    parts |= {ENGINE_CONDITIONS[name]: each.verdict for name, each in results.items() if name not in given_up}
     parts |= await _remove_namespace(cluster, record.record, deps)
     # Asked once: a Tenant that changes its mind in between must not have the record of kept data forgotten.
     policy = await _policy(cluster, deps)
     if isinstance(policy, Verdict):
         return await _report(cluster, parts, policy, deps)
     if policy is DeletionPolicy.DELETE:
-        parts |= await _erase(cluster, subjects, parts, deps)
+        kept_up = {name: subject for name, subject in subjects.items() if name not in given_up}
+        parts |= await _erase(cluster, kept_up, parts, deps)
     parts |= await _give_notice(cluster, record, deps)
     if not all(verdict.good for verdict in parts.values()):
         return await _report(cluster, parts, None, deps)
 
-    await _settle_record(record, policy, deps)
+    _tell_given_up(cluster, given_up, results)
+    cut = {name: subjects[name] for name, each in results.items() if each.verdict.good}
+    await _settle_record(record, policy, cut, deps)
     deps.beats.left(cluster.metadata.uid)
     return await _let_go(cluster, deps)
 
@@ -138,12 +147,24 @@ async def _give_notice(cluster: DataCluster, record: OpenRecord[Record], deps: D
 def _parted(
     cluster: DataCluster, record: Record, deps: Deps
 ) -> tuple[dict[EngineName, TenantSubject], dict[ConditionType, Verdict]]:
-    """Engines that hold something of it and can be asked; for the others, why they can not."""
-    given_up = {entry.strip() for entry in cluster.metadata.annotations.get(labels.ABANDON, "").split(",")}
-    found = suspension.reachable(cluster, record, deps)
-    subjects = {name: subject for name, subject in found.items() if _surrender(name, cluster) not in given_up}
-    lost = [name for name in record.holdings if name not in found and _surrender(name, cluster) not in given_up]
-    return subjects, {ENGINE_CONDITIONS[name]: _unreachable(name, record.plane, deps) for name in lost}
+    """Engines that hold something of it and can be asked, given up or not: one that answers is cut, for what is left
+    there is left shut. For the others, why they can not, unless they are given up."""
+    found = suspension.reachable(cluster.spec, record, deps)
+    given_up = _given_up(cluster, record)
+    lost = [name for name in record.holdings if name not in found and name not in given_up]
+    return found, {ENGINE_CONDITIONS[name]: _unreachable(name, record.plane, deps) for name in lost}
+
+
+def _given_up(cluster: DataCluster, record: Record) -> set[EngineName]:
+    """Engines that the deletion does not wait for: what fails there is not reported, and nothing there is erased."""
+    wish = {entry.strip() for entry in cluster.metadata.annotations.get(labels.ABANDON, "").split(",")}
+    return {name for name in record.holdings if _surrender(name, cluster) in wish}
+
+
+def _tell_given_up(cluster: DataCluster, given_up: Iterable[EngineName], results: Mapping[EngineName, Result]) -> None:
+    for name in sorted(given_up):
+        shut = name in results and results[name].verdict.good
+        log.warning("engine_given_up", data_cluster=cluster.metadata.name, engine=name.value, access_cut=shut)
 
 
 def _surrender(name: EngineName, cluster: DataCluster) -> str:
@@ -161,14 +182,18 @@ def _unreachable(name: EngineName, plane: str, deps: Deps) -> Verdict:
     return planes.not_offered(name, plane)
 
 
-async def _settle_record(record: OpenRecord[Record], policy: DeletionPolicy, deps: Deps) -> None:
-    """After erasure nothing is remembered; retained data keeps its record, and with it its names."""
+async def _settle_record(
+    record: OpenRecord[Record], policy: DeletionPolicy, cut: Mapping[EngineName, TenantSubject], deps: Deps
+) -> None:
+    """After erasure nothing is remembered; retained data keeps its record, and with it its names and what surveys
+    should show of it."""
     if policy is DeletionPolicy.DELETE:
         await record.remove()
         return
-    kept = {name: _without_secrets(holding) for name, holding in record.record.holdings.items()}
+    shut = retained.expecting(record.record, cut, of=record.record.holdings)
+    kept = {name: _without_secrets(holding) for name, holding in shut.holdings.items()}
     retained_at = record.record.retained_at or rfc3339(deps.clock())
-    record.record = msgspec.structs.replace(record.record, holdings=kept, retained_at=retained_at, registration=None)
+    record.record = msgspec.structs.replace(shut, holdings=kept, retained_at=retained_at, registration=None)
     record.outline = record.record.outline(settled="", children="", status="")
     await record.save()
 

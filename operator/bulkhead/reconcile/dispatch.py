@@ -11,7 +11,7 @@ from bulkhead.api import labels
 from bulkhead.kube.children import Change, ChildMeta
 from bulkhead.kube.errors import Conflict, KubeError
 from bulkhead.kube.resources import DATA_PLANES, PLANS, SECRETS, TENANTS, Resource
-from bulkhead.reconcile import data_cluster, data_plane, key, planes, tenant, undecodable
+from bulkhead.reconcile import data_cluster, data_plane, key, planes, retained, tenant, undecodable
 from bulkhead.reconcile.deps import RETRY, Deps, Outcome
 from bulkhead.reconcile.key import Key
 from bulkhead.reconcile.records import outline_in
@@ -148,6 +148,8 @@ class Reconciler:
         return outcome
 
     async def _flow(self, wanted: Key, *, suspected: bool) -> Outcome:
+        if wanted.kind == key.RETAINED_DATA:
+            return await retained.reconcile(wanted.name, self._deps)
         if outcome := await undecodable.report(wanted, self._deps):
             return outcome
         match wanted.kind:

@@ -23,13 +23,11 @@ log = structlog.get_logger(__name__)
 
 
 def differing(outlines: Iterable[Outline], engine: EngineName, surveyed: Mapping[str, str]) -> Iterator[Outline]:
-    """Records whose engine shows something else than when it was last in order. Pure.
-
-    Retained data has no fingerprint worth comparing: its access is cut and stays so until it is restored.
-    """
+    """Records whose engine shows something else than when it was last in order; of retained data, than when its access
+    was last cut. Pure."""
     for outline in outlines:
         expected = outline.fingerprints.get(engine)
-        if expected and not outline.retained_at and surveyed.get(outline.uid) != expected:
+        if expected and surveyed.get(outline.uid) != expected:
             yield outline
 
 
@@ -93,7 +91,7 @@ class DriftScan:
         for outline in different:
             if told.get(outline.uid) != _difference(outline, engine, surveyed):
                 log.info("drift", data_cluster=outline.slug, engine=engine.value)
-                self._suspect(key.data_cluster(outline.slug))
+                self._suspect(_key_of(outline))
 
     def _is_expected(self, outline: Outline, engine: EngineName) -> bool:
         """Whether the survey should still have shown that. Of what changed meanwhile, the next one tells."""
@@ -103,6 +101,8 @@ class DriftScan:
 
     def _lives(self, outline: Outline) -> bool:
         """Whether it is looked after. Of one that is being deleted, everything differs for a while."""
+        if outline.retained_at:
+            return True
         cluster = self._view.data_cluster(outline.slug)
         return cluster is not None and cluster.metadata.uid == outline.uid and not cluster.metadata.deletion_timestamp
 
@@ -111,15 +111,16 @@ class DriftScan:
         upgraded or opened. Their records come by one call, or a thousand tenants would cost seventeen a minute."""
         wanted = list(self._next_few())
         found = [self._view.data_cluster(each.name) for each in wanted if each.kind == DATA_CLUSTERS.kind]
+        kept = [each.name for each in wanted if each.kind == key.RETAINED_DATA]
         try:
-            await self._read_ahead([cluster.metadata.uid for cluster in found if cluster is not None])
+            await self._read_ahead([*(cluster.metadata.uid for cluster in found if cluster is not None), *kept])
         except KubeError as error:
             log.warning("records_not_read_ahead", error=str(error))  # each look reads its own then
         for each in wanted:
             self._suspect(each)
 
     def _next_few(self) -> Iterator[Key]:
-        total = len(self._view.planes) + len(self._view.clusters)
+        total = len(self._view.planes) + len(self._view.clusters) + len(self._kept())
         for _ in range(-(-total // self._cycles_per_sweep)):
             wanted = next(self._deep, None)
             if wanted is None:
@@ -131,7 +132,15 @@ class DriftScan:
     def _everything(self) -> Iterator[Key]:
         """As it is now; what comes later is looked at in the next sweep."""
         planes = [key.data_plane(each.metadata.name) for each in self._view.planes]
-        return iter([*planes, *(key.data_cluster(each.metadata.name) for each in self._view.clusters)])
+        clusters = [key.data_cluster(each.metadata.name) for each in self._view.clusters]
+        return iter([*planes, *clusters, *self._kept()])
+
+    def _kept(self) -> list[Key]:
+        return [_key_of(outline) for outline in self._view.outlines() if outline.retained_at]
+
+
+def _key_of(outline: Outline) -> Key:
+    return key.retained_data(outline.uid) if outline.retained_at else key.data_cluster(outline.slug)
 
 
 def _difference(outline: Outline, engine: EngineName, surveyed: Mapping[str, str]) -> str:

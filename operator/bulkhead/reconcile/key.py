@@ -1,4 +1,4 @@
-"""What the queue holds: one object of one of our kinds."""
+"""What the queue holds: one object of one of our kinds, or the data that is left of one."""
 
 from __future__ import annotations
 
@@ -25,3 +25,11 @@ def data_plane(name: str) -> Key:
 
 def tenant(name: str) -> Key:
     return Key("Tenant", name)
+
+
+RETAINED_DATA = "RetainedData"
+"""No kind of the API: the record alone is left, so it goes by the UID."""
+
+
+def retained_data(uid: str) -> Key:
+    return Key(RETAINED_DATA, uid)

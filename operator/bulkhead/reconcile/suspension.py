@@ -4,27 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from bulkhead.api.conditions import ENGINE_CONDITIONS, ConditionType
-from bulkhead.api.data_cluster import DataCluster
+from bulkhead.api.data_cluster import DataCluster, DataClusterSpec
 from bulkhead.api.ownership import Stamp
 from bulkhead.api.plan import PlanSpec
 from bulkhead.api.record import EngineName, Holding, Record
 from bulkhead.engines.contract import Access, Request
 from bulkhead.reconcile import key
 from bulkhead.reconcile.context import access_wanted
-from bulkhead.reconcile.converge import TenantSubject, finish, look
+from bulkhead.reconcile.converge import Result, TenantSubject, finish, look
 from bulkhead.reconcile.deps import Deps
+from bulkhead.reconcile.key import Key
 from bulkhead.reconcile.planes import OpenEngine
-from bulkhead.reconcile.report import Verdict
 
 
-async def cut(
-    cluster: DataCluster, subjects: Mapping[EngineName, TenantSubject], deps: Deps
-) -> dict[ConditionType, Verdict]:
+async def cut(me: Key, subjects: Mapping[EngineName, TenantSubject], deps: Deps) -> dict[EngineName, Result]:
     """Close these engines to the tenant, side by side, each until a last look finds it shut."""
-    me = key.data_cluster(cluster.metadata.name)
-    results = await finish(me, await look(me, subjects), deps.mutations)
-    return {ENGINE_CONDITIONS[name]: result.verdict for name, result in results.items()}
+    return await finish(me, await look(me, subjects), deps.mutations)
 
 
 async def cut_unresolved(cluster: DataCluster, deps: Deps) -> None:
@@ -35,27 +30,28 @@ async def cut_unresolved(cluster: DataCluster, deps: Deps) -> None:
         return
     record = await deps.records.load(Record, cluster.metadata.uid)
     if record is not None:
-        await cut(cluster, reachable(cluster, record.record, deps), deps)
+        me = key.data_cluster(cluster.metadata.name)
+        await cut(me, reachable(cluster.spec, record.record, deps), deps)
 
 
-def reachable(cluster: DataCluster, record: Record, deps: Deps) -> dict[EngineName, TenantSubject]:
+def reachable(spec: DataClusterSpec, record: Record, deps: Deps) -> dict[EngineName, TenantSubject]:
     """Engines that hold something of it and are open now, to tenants or not."""
     plane = deps.view.data_plane(record.plane)
     opened = deps.planes.open_plane(plane) if plane is not None else None
     engines = opened.engines if opened is not None else {}
     return {
-        name: TenantSubject(engine, _request(cluster, record, engine.taken_over(record.holding(name))))
+        name: TenantSubject(engine, _request(spec, record, engine.taken_over(record.holding(name))))
         for name in record.holdings
         if isinstance(engine := engines.get(name), OpenEngine)
     }
 
 
-def _request(cluster: DataCluster, record: Record, holding: Holding) -> Request:
+def _request(spec: DataClusterSpec, record: Record, holding: Holding) -> Request:
     """What is needed to find and close what is there; limits play no part in it."""
     return Request(
         stamp=Stamp(record.installation, record.uid),
         names=record.names,
-        spec=cluster.spec,
+        spec=spec,
         plan=PlanSpec(),
         holding=holding,
         access=Access.CUT,

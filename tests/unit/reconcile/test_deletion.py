@@ -13,11 +13,13 @@ from bulkhead.api import labels
 from bulkhead.api.conditions import Reason
 from bulkhead.api.data_cluster import DataCluster, DeletionPolicy
 from bulkhead.api.record import EngineName, Record
+from bulkhead.engines.errors import Refused
 from bulkhead.kube.resources import CUSTOM_RESOURCE_DEFINITIONS, DATA_CLUSTERS, TENANTS, Resource
 from bulkhead.reconcile import deletion
 from bulkhead.reconcile.deps import RETRY
 from bulkhead.reconcile.planes import OpenPlane
 from bulkhead.reconcile.report import waiting
+from bulkhead.reconcile.retained import NOT_CUT
 from tests.unit.reconcile import gen
 from tests.unit.reconcile.desk import Desk
 from tests.unit.reconcile.memory_engine import Database, Gated, MemoryEngine
@@ -135,6 +137,43 @@ async def test_engines_that_nobody_can_reach_any_more_are_given_up_together(gate
             (search,) = [each for each in stored_conditions(desk) if each["type"] == "SearchReady"]
             assert f"{labels.ABANDON}=search:{this} (several: with commas)" in search["message"]
     assert gated.engine.databases == {"acme": OURS}
+
+
+GIVEN_UP = {labels.ABANDON: "postgres:2026-11-22T12:00:00Z"}
+
+
+async def given_up(gated: Gated, policy: DeletionPolicy) -> Desk:
+    """After a deletion that gave the engine up although it is there."""
+    desk = await before(gated, gen.raw(gen.tenant(deletion_policy=policy)))
+    await deletion.run(replace_annotations(GOING, GIVEN_UP), desk.deps)
+    return desk
+
+
+@pytest.mark.parametrize("policy", DeletionPolicy)
+async def test_an_engine_that_is_given_up_and_answers_is_cut_and_nothing_there_erased(
+    gated: Gated, policy: DeletionPolicy
+) -> None:
+    desk = await given_up(gated, policy)
+    assert (gated.engine.databases, is_let_go(desk)) == ({"acme": SHUT}, True)
+
+
+@pytest.mark.parametrize("policy", DeletionPolicy)
+async def test_an_engine_that_is_given_up_and_refuses_holds_up_nothing(gated: Gated, policy: DeletionPolicy) -> None:
+    gated.engine.fails = Refused("no right")
+    assert is_let_go(await given_up(gated, policy))
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"), [(None, "acme cut"), (Refused("no right"), NOT_CUT)], ids=["cut", "not cut"]
+)
+async def test_of_retained_data_a_survey_should_show_that_it_is_shut(
+    gated: Gated, error: Refused | None, expected: str
+) -> None:
+    gated.engine.fails = error
+    desk = await given_up(gated, RETAIN)
+    outline = desk.view.outline("u-dc-acme")
+    assert outline is not None
+    assert outline.fingerprints == {EngineName.POSTGRES: expected}
 
 
 def replace_annotations(cluster: DataCluster, annotations: dict[str, str]) -> DataCluster:

@@ -48,8 +48,9 @@ def test_each_engine_is_compared_with_its_own_fingerprint() -> None:
     assert slugs({}, gen.outline(), engine=EngineName.SEARCH) == []
 
 
-def test_retained_data_is_not_compared() -> None:
-    assert slugs({}, gen.outline(retained_at=RETAINED)) == []
+@pytest.mark.parametrize(("shown", "differs"), [("print-1", []), ("print-2", ["acme"])], ids=["shut", "open"])
+def test_retained_data_is_compared_with_how_it_was_left_shut(shown: str, differs: list[str]) -> None:
+    assert slugs({"u-dc-acme": shown}, gen.outline(retained_at=RETAINED)) == differs
 
 
 def test_what_nobody_remembers_is_nobodys_difference() -> None:
@@ -185,6 +186,27 @@ async def test_what_was_changed_before_a_survey_and_written_down_during_it_is_no
         assert await scan.cycle() == [key.data_cluster("acme")]
 
 
+KEPT = gen.outline(retained_at=RETAINED, fingerprints={EngineName.POSTGRES: "acme cut"})
+
+
+async def test_retained_data_that_came_open_is_told_by_its_uid_and_once() -> None:
+    async with Gated(MemoryEngine(databases={"acme": OURS})) as gated:
+        scan = Scan(gen.world(KEPT), gated)
+        assert await scan.cycle() == [key.retained_data("u-dc-acme")]
+        assert await scan.cycle() == []
+
+
+async def test_of_retained_data_that_is_shut_nothing_is_told() -> None:
+    async with Gated(MemoryEngine(databases={"acme": Database(OURS.stamp, open=False)})) as gated:
+        assert await Scan(gen.world(KEPT), gated).cycle() == []
+
+
+async def test_retained_data_is_told_beside_a_namesake_on_another_plane() -> None:
+    view = gen.world(KEPT, gen.cluster(plane="west", metadata={"uid": "u-later"}))
+    async with Gated(MemoryEngine(databases={"acme": OURS})) as gated:
+        assert await Scan(view, gated).cycle() == [key.retained_data("u-dc-acme")]
+
+
 async def test_what_lies_on_another_plane_is_not_missed_here() -> None:
     view = gen.world(gen.cluster(plane="west"), gen.outline(plane="west"))
     async with Gated(MemoryEngine()) as gated:
@@ -242,6 +264,18 @@ async def test_a_sweep_looks_at_everybody_in_its_cycles(clusters: int, cycles: i
     for _ in range(cycles):
         await scan.cycle()
     assert set(suspects) == everybody(view)
+
+
+async def test_a_sweep_looks_at_retained_data_too_and_its_record_is_read_ahead() -> None:
+    ahead: list[str] = []
+
+    async def read(uids: Sequence[str]) -> None:
+        ahead.extend(uids)
+
+    suspects: list[Key] = []
+    scan = DriftScan(gen.world(KEPT), Planes(no_engine), suspects.append, read, cycles_per_sweep=1)
+    await scan.cycle()
+    assert (suspects, ahead) == ([key.data_plane("default"), key.retained_data("u-dc-acme")], ["u-dc-acme"])
 
 
 async def test_a_cycle_looks_at_its_share_alone() -> None:
