@@ -12,7 +12,7 @@ import structlog
 
 from bulkhead.api import labels
 from bulkhead.api.conditions import ENGINE_CONDITIONS, ConditionType, Reason, Status
-from bulkhead.api.data_cluster import DataCluster, DeletionPolicy
+from bulkhead.api.data_cluster import DataCluster, DeletionPolicy, Identity
 from bulkhead.api.record import Credential, EngineName, Holding, Record
 from bulkhead.api.sensitive import Sensitive
 from bulkhead.api.tenant import Tenant
@@ -53,13 +53,18 @@ async def run(cluster: DataCluster, deps: Deps) -> Outcome:
         record = await deps.records.load(Record, cluster.metadata.uid)
     except RecordUnreadable as error:
         return await _report(cluster, {}, waiting(Reason.RECORD_UNREADABLE, str(error)), deps)
-    if record is None and deps.view.children_of(cluster.metadata.uid):
+    if record is None and (_was_given_something(cluster) or deps.view.children_of(cluster.metadata.uid)):
         return await _report(cluster, {}, _RECORD_LOST, deps)
     if record is None:
         return await _let_go(cluster, deps)  # nothing was ever made: the record is written before anything is
     plane = deps.view.data_plane(record.record.plane)
     if plane is not None and deps.planes.open_plane(plane) is None:
         return DONE  # the plane's own first reconcile is not through; it brings us back
+    return await _end(cluster, record, deps)
+
+
+async def _end(cluster: DataCluster, record: OpenRecord[Record], deps: Deps) -> Outcome:
+    """Cut, clear away, erase or keep, and let go once all of it is through."""
     # Asked once: what the plane no longer offers when it is to be erased is not erased, and must not pass for that.
     subjects, parts = _parted(cluster, record.record, deps)
     me = key.data_cluster(cluster.metadata.name)
@@ -78,6 +83,8 @@ async def run(cluster: DataCluster, deps: Deps) -> Outcome:
     if not all(verdict.good for verdict in parts.values()):
         return await _report(cluster, parts, None, deps)
 
+    if policy is DeletionPolicy.DELETE:
+        cluster = await _left_with_nothing(cluster, deps)
     _tell_given_up(cluster, given_up, results)
     cut = {name: subjects[name] for name, each in results.items() if each.verdict.good}
     await _settle_record(record, policy, cut, deps)
@@ -99,6 +106,20 @@ async def _hindrance(cluster: DataCluster, deps: Deps) -> Verdict | None:
             f"take the finalizer {labels.FINALIZER} off this object",
         )
     return None
+
+
+def _was_given_something(cluster: DataCluster) -> bool:
+    """Whether its status tells of something that was made, which says so only after its record did."""
+    return bool(cluster.status.identity.namespace or cluster.status.credentials)
+
+
+async def _left_with_nothing(cluster: DataCluster, deps: Deps) -> DataCluster:
+    """The same, whose status tells of nothing any more: written before its record goes, or a crash in between would
+    leave one that seems to have lost it."""
+    emptied = msgspec.structs.replace(cluster.status, identity=Identity(), credentials={})
+    await status.write(cluster, emptied, deps)
+    newest = deps.view.data_cluster(cluster.metadata.name)
+    return newest if newest is not None and newest.metadata.uid == cluster.metadata.uid else cluster
 
 
 async def _policy(cluster: DataCluster, deps: Deps) -> DeletionPolicy | Verdict:

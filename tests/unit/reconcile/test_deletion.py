@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
@@ -11,12 +12,12 @@ import pytest
 
 from bulkhead.api import labels
 from bulkhead.api.conditions import Reason
-from bulkhead.api.data_cluster import DataCluster, DeletionPolicy
+from bulkhead.api.data_cluster import CredentialStatus, DataCluster, DataClusterStatus, DeletionPolicy, Identity
 from bulkhead.api.record import EngineName, Record
 from bulkhead.engines.errors import Refused
 from bulkhead.kube.resources import CUSTOM_RESOURCE_DEFINITIONS, DATA_CLUSTERS, TENANTS, Resource
 from bulkhead.reconcile import deletion
-from bulkhead.reconcile.deps import RETRY
+from bulkhead.reconcile.deps import DONE, RETRY
 from bulkhead.reconcile.planes import OpenPlane
 from bulkhead.reconcile.report import waiting
 from bulkhead.reconcile.retained import NOT_CUT
@@ -41,10 +42,12 @@ async def gated() -> AsyncIterator[Gated]:
         yield gated
 
 
-async def before(gated: Gated, live: dict[str, Any] | None, record: Record | None = None) -> Desk:
+async def before(
+    gated: Gated, live: dict[str, Any] | None, record: Record | None = None, cluster: DataCluster = GOING
+) -> Desk:
     """A DataCluster and a Tenant that both say Delete, as the watches show them; `live`: the Tenant as it is by now."""
     crd, tenant = (CUSTOM_RESOURCE_DEFINITIONS, CRD), ((TENANTS, live),) if live else ()
-    desk = Desk.of(gen.plan(), gen.plane(), GOING, more=(crd, *tenant))
+    desk = Desk.of(gen.plan(), gen.plane(), cluster, more=(crd, *tenant))
     gen.show(desk.view, gen.tenant(deletion_policy=DELETE))
     await desk.deps.records.draft(record or gen.record()).save()
     engines = {EngineName.POSTGRES: gated.opened}
@@ -137,6 +140,50 @@ async def test_engines_that_nobody_can_reach_any_more_are_given_up_together(gate
             (search,) = [each for each in stored_conditions(desk) if each["type"] == "SearchReady"]
             assert f"{labels.ABANDON}=search:{this} (several: with commas)" in search["message"]
     assert gated.engine.databases == {"acme": OURS}
+
+
+PROVISIONED = {
+    "identity": DataClusterStatus(identity=Identity(namespace="tenant-acme")),
+    "credentials": DataClusterStatus(credentials={"postgres": CredentialStatus(generation=1, issued_to="acme_1")}),
+}
+
+
+@pytest.mark.parametrize("told", PROVISIONED)
+async def test_one_whose_record_and_namespace_are_both_gone_is_not_let_go_without_a_word(told: str) -> None:
+    going = msgspec.structs.replace(GOING, status=PROVISIONED[told])
+    desk = Desk.of(gen.plan(), gen.plane(), gen.tenant(), going, more=((CUSTOM_RESOURCE_DEFINITIONS, CRD),))
+    assert await deletion.run(going, desk.deps) == RETRY
+    (ready,) = [each for each in stored_conditions(desk) if each["type"] == "Ready"]
+    assert (ready["reason"], is_let_go(desk)) == ("RecordUnreadable", False)
+
+
+async def test_one_for_which_nothing_was_ever_made_is_let_go() -> None:
+    desk = Desk.of(gen.plan(), gen.plane(), gen.tenant(), GOING, more=((CUSTOM_RESOURCE_DEFINITIONS, CRD),))
+    assert await deletion.run(GOING, desk.deps) == DONE
+    assert is_let_go(desk)
+
+
+async def test_one_whose_record_went_at_its_end_is_let_go_after_a_crash(
+    gated: Gated, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The record is gone and the finalizer not yet taken off."""
+    going = msgspec.structs.replace(GOING, status=PROVISIONED["identity"])
+    desk = await before(gated, None, cluster=going)
+    with monkeypatch.context() as crash:
+        crash.setattr(deletion, "_let_go", lambda *_: asyncio.sleep(0, RETRY))
+        await deletion.run(going, desk.deps)
+    assert await desk.deps.records.load(Record, going.metadata.uid) is None
+    newest = desk.view.data_cluster("acme")
+    assert newest is not None
+    assert await deletion.run(newest, desk.deps) == DONE
+    assert is_let_go(desk)
+
+
+async def test_an_end_is_written_down_and_let_go_in_one_go(gated: Gated) -> None:
+    going = msgspec.structs.replace(GOING, status=PROVISIONED["identity"])
+    desk = await before(gated, None, cluster=going)
+    assert await deletion.run(going, desk.deps) == DONE
+    assert is_let_go(desk)
 
 
 GIVEN_UP = {labels.ABANDON: "postgres:2026-11-22T12:00:00Z"}
