@@ -503,6 +503,60 @@ async def test_a_tenant_can_not_hold_up_its_own_suspension(driver: Driver) -> No
         pass
 
 
+@asynccontextmanager
+async def altering(driver: Driver, request: Request) -> AsyncIterator[None]:
+    """The tenant's first login alters itself over and over, in many sessions that come back when they are ended: each
+    holds the row for too short a time to be ended for it, and none leaves a moment between."""
+    login = request.names.login(1)
+    alteration = f"ALTER ROLE \"{login}\" PASSWORD '{request.holding.credentials[0].verifier}'"  # so it can come back
+    loop = f"""DO $do$BEGIN LOOP
+        BEGIN EXECUTE $a${alteration}$a$; PERFORM pg_sleep(0.25); EXCEPTION WHEN OTHERS THEN END;
+        COMMIT; END LOOP; END$do$"""
+
+    async def alter() -> None:
+        while True:
+            try:
+                async with driver.client(request, generation=0) as client:
+                    await client.execute("SET ROLE NONE")
+                    await client.execute(loop.encode())
+            except psycopg.Error:
+                await asyncio.sleep(0.1)  # as a client that reconnects does
+
+    tasks = [asyncio.create_task(alter()) for _ in range(12)]
+    try:
+        await eventually(partial(all_alter, driver, login, len(tasks)))
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+
+
+async def all_alter(driver: Driver, login: str, count: int) -> bool:
+    query = f"SELECT FROM pg_stat_activity WHERE usename = '{login}' AND query LIKE 'DO %'"
+    return len(await driver.server.rows(query)) == count
+
+
+async def test_a_tenant_that_alters_itself_over_and_over_is_suspended_and_removed(driver: Driver) -> None:
+    request = await driver.converge(driver.request())
+    async with altering(driver, request):
+        await driver.converge(gen.cut(request))
+    expected = driver.engine.fingerprint(gen.cut(request))
+    assert (await driver.engine.survey())[request.stamp.uid] == expected
+    await driver.converge(request)
+    async with altering(driver, request):
+        await driver.erase(request)
+    assert await driver.inventory(request) == ""
+
+
+async def test_a_login_that_alters_itself_over_and_over_is_retired(driver: Driver) -> None:
+    both = await driver.converge(driver.successor(await driver.converge(driver.request())))
+    async with altering(driver, both), driver.client(both) as new:
+        last = await driver.converge(gen.held(both, credentials=both.holding.credentials[1:]))
+        assert await one(new, "SELECT 1") == 1
+    assert (await driver.engine.survey())[last.stamp.uid] == driver.engine.fingerprint(last)
+
+
 async def test_a_rotation_keeps_both_logins_then_retires_the_old_one_with_nothing_lost(driver: Driver) -> None:
     request = await driver.converge(driver.request())
     async with driver.client(request) as client:

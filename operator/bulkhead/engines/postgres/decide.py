@@ -44,13 +44,14 @@ from bulkhead.engines.postgres.roles import (
 from bulkhead.engines.postgres.seen import (
     GRANTED,
     PUBLIC,
+    Membership,
     Operator,
     Seen,
     SeenDatabase,
     SeenRole,
     neighbour,
 )
-from bulkhead.engines.postgres.statement import Statement
+from bulkhead.engines.postgres.statement import SEPARATE_OPTIONS, Statement
 from bulkhead.engines.postgres.wanted import DATABASE, Wanted, WantedLogin, permitted, spec_problem
 
 Steps = tuple[Statement, ...]
@@ -261,9 +262,12 @@ def _retirement(wanted: Wanted, seen: Seen) -> Steps:
     former = [role for role in seen.roles if role.stamp == str(wanted.stamp) and role.name not in kept]
     if not former:
         return ()
-    names = tuple(role.name for role in former)
-    shut = (DisableLogins(names), EndSessions(wanted.database, ours=names))
-    return (*shut, *(step for role in former for step in _retire(role, wanted, seen, dropped=())))
+    ending = EndSessions(wanted.database, ours=tuple(role.name for role in former))
+    return (
+        *_shut(former, wanted, seen),
+        ending,
+        *(step for role in former for step in _retire(role, wanted, seen, dropped=())),
+    )
 
 
 def _expulsion(wanted: Wanted, seen: Seen) -> Steps:
@@ -276,11 +280,35 @@ def _expulsion(wanted: Wanted, seen: Seen) -> Steps:
 def _cut(wanted: Wanted, seen: Seen) -> Steps:
     """No credential opens anything. Whatever is not ours is passed over, and nothing is created."""
     ours = [role for role in seen.roles if role.stamp == str(wanted.stamp)]
-    alive = tuple(role.name for role in ours if role.login)
+    shut = _shut(ours, wanted, seen)
     # Logins that were still open may be used until they are shut, so their sessions are ended unseen.
-    unwelcome = any(not held.role or Stamp.parse(held.stamp) for held in seen.sessions) or bool(alive)
-    shut = (DisableLogins(alive),) if alive else ()
+    unwelcome = any(not held.role or Stamp.parse(held.stamp) for held in seen.sessions) or bool(shut)
     return (*shut, *((_ending(wanted, seen, ours),) if unwelcome else ()))
+
+
+def _shut(roles: Collection[SeenRole], wanted: Wanted, seen: Seen) -> Steps:
+    """No new session of these.
+
+    Out of the group first: only through it may they connect, and of all that makes a log-in possible it is the one
+    thing that a tenant can not write to. Its own role it alters at will, and a GRANT that is refused still writes the
+    database's row; done over and over, either keeps us from writing there as long as new sessions come in. NOLOGIN is
+    what lasts: once it is there, nobody asks for the membership any more.
+    """
+    alive = [role for role in roles if role.login]
+    if not alive:
+        return ()
+    doors = (
+        RevokeMembership(held.role, role.name, held.grantor)
+        for role in alive
+        for held in role.member_of
+        if held.role == wanted.database and _revocable(held, seen.operator)
+    )
+    return (*doors, DisableLogins(tuple(role.name for role in alive)))
+
+
+def _revocable(held: Membership, operator: Operator) -> bool:
+    """From 16 on, what somebody else has granted is theirs to revoke, or a superuser's."""
+    return operator.superuser or operator.major < SEPARATE_OPTIONS or held.grantor == operator.name
 
 
 def _ending(wanted: Wanted, seen: Seen, ours: Iterable[SeenRole]) -> EndSessions:

@@ -162,6 +162,7 @@ class ConformLogin(Statement):
 class RevokeMembership(Statement):
     """Take away a membership that reaches into a tenant, or out of one."""
 
+    overriding: ClassVar[bool] = True
     role: str
     member: str
     grantor: str
@@ -187,7 +188,11 @@ class RevokeMembership(Statement):
 
 @dataclass(frozen=True, slots=True)
 class DisableLogins(Statement):
-    """Let nobody in any more. Sessions that are open stay so, `EndSessions` comes after it."""
+    """Let nobody in any more. `EndSessions`, which comes after it, ends what slipped in meanwhile and waits for it.
+
+    A tenant may alter its own role, and where it does so over and over, each change of ours meets one of its: "tuple
+    concurrently updated". So its sessions are ended in the same call, and what they had begun is rolled back.
+    """
 
     overriding: ClassVar[bool] = True
     names: tuple[str, ...]
@@ -196,7 +201,13 @@ class DisableLogins(Statement):
         return f"disable login {listed(self.names)}"
 
     def text(self, rights: Rights) -> sql.Composed:  # noqa: ARG002 - the same for every operator
-        return script(*(sql.SQL("ALTER ROLE {} NOLOGIN").format(sql.Identifier(name)) for name in self.names))
+        return script(
+            sql.SQL(
+                "SELECT pg_terminate_backend(a.pid) FROM pg_stat_activity a JOIN pg_roles r ON r.oid = a.usesysid "
+                "WHERE r.rolname = ANY ({})"
+            ).format(names(self.names)),
+            *(sql.SQL("ALTER ROLE {} NOLOGIN").format(sql.Identifier(name)) for name in self.names),
+        )
 
     def proof(self) -> sql.Composed:
         return sql.SQL("SELECT NOT EXISTS (SELECT FROM pg_roles WHERE rolname = ANY ({}) AND rolcanlogin)").format(

@@ -39,6 +39,7 @@ from bulkhead.engines.postgres.seen import (
     Inside,
     Member,
     Membership,
+    Operator,
     Prepared,
     Seen,
     SeenDatabase,
@@ -413,6 +414,7 @@ def test_a_new_generation_is_made_beside_the_old_one() -> None:
 def test_a_former_generation_is_shut_before_it_is_dropped() -> None:
     wanted, seen = rotated()
     assert steps(wanted, seen) == (
+        RevokeMembership("acme", "acme_1", ""),
         DisableLogins(("acme_1",)),
         EndSessions("acme", ours=("acme_1",)),
         DropRole("acme_1"),
@@ -422,7 +424,7 @@ def test_a_former_generation_is_shut_before_it_is_dropped() -> None:
 def test_what_a_former_generation_owns_goes_to_the_group_and_not_away() -> None:
     wanted, seen = rotated()
     footprints = (Footprint(role="acme_1", database="acme"), Footprint(role="acme_1", database="globex"))
-    assert steps(wanted, gen.but(seen, footprints=footprints))[2:] == (
+    assert steps(wanted, gen.but(seen, footprints=footprints))[3:] == (
         Disown("acme_1", "acme", heir="acme"),
         Disown("acme_1", "globex", heir=""),
         DropRole("acme_1"),
@@ -435,9 +437,35 @@ SHUT = gen.complete(CUT)
 
 def test_cutting_access_shuts_the_logins_and_ends_their_sessions() -> None:
     assert steps(CUT, gen.complete(gen.wanted())) == (
+        RevokeMembership("acme", "acme_1", ""),
         DisableLogins(("acme_1",)),
         EndSessions("acme", ours=("acme", "acme_1")),
     )
+
+
+@pytest.mark.parametrize(
+    "operator", [gen.operator(), gen.operator(superuser=False, release=150018)], ids=["superuser", "15"]
+)
+def test_a_membership_that_somebody_else_granted_is_revoked_where_we_may(operator: Operator) -> None:
+    held = (Membership(role="acme", grantor="dba", usable=True),)
+    found = steps(CUT, gen.with_role(gen.complete(gen.wanted(), operator=operator), "acme_1", member_of=held))
+    assert found[0] == RevokeMembership("acme", "acme_1", "dba")
+
+
+def test_a_membership_that_we_may_not_revoke_does_not_keep_a_login_from_being_shut() -> None:
+    held = (Membership(role="acme", grantor="dba", usable=True),)
+    seen = gen.complete(gen.wanted(), operator=gen.operator(superuser=False))
+    assert steps(CUT, gen.with_role(seen, "acme_1", member_of=held))[0] == DisableLogins(("acme_1",))
+
+
+def test_a_cut_that_a_crash_left_with_the_door_shut_alone_is_finished() -> None:
+    seen = gen.with_role(gen.complete(gen.wanted()), "acme_1", member_of=())
+    assert steps(CUT, seen) == (DisableLogins(("acme_1",)), EndSessions("acme", ours=("acme", "acme_1")))
+
+
+def test_access_that_was_cut_by_halves_is_opened_again() -> None:
+    found = steps(gen.wanted(), gen.with_role(gen.complete(gen.wanted()), "acme_1", member_of=()))
+    assert found == (ConformLogin("acme_1", terms_of(CUT, gen.operator())),)
 
 
 def test_access_that_is_cut_stays_so_without_a_step() -> None:
@@ -489,6 +517,7 @@ def test_removal_shuts_out_before_it_drops_and_drops_the_group_last() -> None:
     )
     assert removal(CUT, seen) == (
         RollBackPrepared("acme", "acme", "two"),
+        RevokeMembership("acme", "acme_1", ""),
         DisableLogins(("acme_1",)),
         EndSessions("acme", ours=("acme", "acme_1")),
         DropDatabase("acme"),
@@ -545,7 +574,14 @@ databases = st.lists(
     unique_by=lambda database: database.name,
 ).map(tuple)
 roles = st.lists(
-    st.builds(SeenRole, name=names, stamp=marks, login=st.booleans(), operated=st.booleans()),
+    st.builds(
+        SeenRole,
+        name=names,
+        stamp=marks,
+        login=st.booleans(),
+        operated=st.booleans(),
+        member_of=st.just(()) | st.just((Membership(role="acme", grantor="", usable=True),)),
+    ),
     unique_by=lambda role: role.name,
 ).map(tuple)
 footprints = st.lists(st.builds(Footprint, role=st.just("acme_2"), database=st.sampled_from(("acme", "globex")))).map(
@@ -577,6 +613,8 @@ def changed_by(step: object) -> set[tuple[str, str]]:
             return {("role", name) for name in step.names}
         case EndSessions():
             return {("role", name) for name in step.ours} | ({("database", step.database)} if step.database else set())
+        case RevokeMembership():
+            return {("role", step.member)}
         case Disown() | TakeOver():
             return {("role", step.role)}
         case _:
@@ -618,7 +656,7 @@ def test_nothing_lost_is_ever_replaced_by_something_empty(wanted: Wanted, seen: 
 def test_nothing_is_created_while_access_is_cut(wanted: Wanted, seen: Seen) -> None:
     decision = decided(gen.wanted(access=Access.CUT, provisioned=wanted.provisioned), seen)
     assert isinstance(decision, Do)
-    assert all(isinstance(step, DisableLogins | EndSessions) for step in decision.steps)
+    assert all(isinstance(step, RevokeMembership | DisableLogins | EndSessions) for step in decision.steps)
 
 
 @given(wishes)
