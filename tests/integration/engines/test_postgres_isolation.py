@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 
+import msgspec
 import psycopg
 import pytest
 from psycopg import errors as pg
@@ -291,6 +292,26 @@ async def without_connections(driver: Driver, login: str) -> AsyncIterator[None]
 def connecting(attacker: Tenant, victim: Tenant) -> Attempt:
     ways = matrix_postgres.attempts(attacker, victim)
     return next(way for way in ways if way.kind == "connect to its database")
+
+
+async def test_settings_of_a_tenant_do_not_reach_the_operator_by_their_size(pair: Pair) -> None:
+    driver = pair.driver
+    request = await driver.converge(driver.request())
+    kilobyte, large = 1024, 4 * 1024 * 1024
+    async with driver.client(request) as client:
+        for role in (request.names.login(1), request.names.database):
+            await client.execute(f'SET ROLE "{role}"'.encode())
+            for size in (kilobyte, large):
+                change = f"format('ALTER ROLE \"{role}\" SET search_path = %L', repeat('a', {size}))"
+                await client.execute(f"DO $$BEGIN EXECUTE {change}; END$$".encode())
+                assert len(msgspec.json.encode(await driver.engine.observe(request))) < 4 * kilobyte
+    assert all(role.bloated for role in (await driver.engine.observe(request)).roles)
+    assert (await driver.engine.survey())[request.stamp.uid] != driver.engine.fingerprint(request)
+    await driver.converge(gen.cut(request))
+    await driver.converge(request)
+    assert (await driver.engine.survey())[request.stamp.uid] == driver.engine.fingerprint(request)
+    async with driver.client(request) as client:
+        assert await one(client, "SHOW temp_file_limit") == "1GB"
 
 
 async def test_names_longer_than_postgres_keeps_can_not_arise(pair: Pair) -> None:

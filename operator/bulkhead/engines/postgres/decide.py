@@ -38,6 +38,7 @@ from bulkhead.engines.postgres.roles import (
     Disown,
     DropRole,
     LoginTerms,
+    ResetSettings,
     RevokeMembership,
     TakeOver,
 )
@@ -151,7 +152,7 @@ def _group_steps(wanted: Wanted, seen: Seen) -> Steps:
         return (CreateGroup(wanted.database, wanted.stamp),)
     drifted = group.login or group.powers or not group.operated
     repair = (ConformGroup(group.name, group.powers),) if drifted else ()
-    return (*repair, *_membership_steps(group, wanted, allowed=()))
+    return (*_reset(group), *repair, *_membership_steps(group, wanted, allowed=()))
 
 
 def _database_steps(wanted: Wanted, seen: Seen) -> Steps:
@@ -225,7 +226,12 @@ def _steps_of_login(
     drifted = forgotten or _login_drifted(role, terms)
     verifier = Sensitive(login.verifier) if forgotten else None
     repair = (ConformLogin(login.name, terms, role.powers, verifier),) if drifted else ()
-    return (*repair, *_membership_steps(role, wanted, allowed=(terms.group,)))
+    return (*_reset(role), *repair, *_membership_steps(role, wanted, allowed=(terms.group,)))
+
+
+def _reset(role: SeenRole) -> Steps:
+    """What a tenant sets for itself stays, up to a size; ours come back with the repair of what is then missing."""
+    return (ResetSettings(role.name),) if role.bloated else ()
 
 
 def _login_drifted(role: SeenRole, terms: LoginTerms) -> bool:

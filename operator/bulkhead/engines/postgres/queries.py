@@ -8,7 +8,7 @@ from __future__ import annotations
 from psycopg import sql
 
 from bulkhead.api.ownership import Stamp
-from bulkhead.engines.postgres.statement import SEPARATE_OPTIONS, Rights
+from bulkhead.engines.postgres.statement import MOST_SETTINGS, SEPARATE_OPTIONS, Rights
 
 ANY_STAMP = str(Stamp("", "")).rstrip(":") + ":"
 """What every stamp starts with, of whatever installation."""
@@ -21,6 +21,19 @@ OPERATOR = sql.SQL("""json_build_object(
 
 IDENTITY = sql.SQL("(SELECT system_identifier::text FROM pg_control_system())")
 
+_LONGEST_SETTING = 128
+"""Characters, more than any of ours has."""
+
+
+def _own_settings(stored: str) -> sql.Composed:
+    """Those of the stored settings that we set ourselves; none where there is too much of them to be read."""
+    return sql.SQL(
+        "CASE WHEN pg_column_size({stored}) <= {most} THEN ("
+        "SELECT json_agg(left(c, {longest})) FROM unnest({stored}) c "
+        "WHERE split_part(c, '=', 1) IN ('role', 'search_path', 'temp_file_limit')) END"
+    ).format(stored=sql.SQL(stored), most=sql.Literal(MOST_SETTINGS), longest=sql.Literal(_LONGEST_SETTING))
+
+
 _DATABASE = sql.SQL("""json_build_object(
     'name', d.datname,
     'stamp', d.stamp,
@@ -28,7 +41,7 @@ _DATABASE = sql.SQL("""json_build_object(
     'open', d.datallowconn,
     'connection_limit', d.datconnlimit,
     'settings', coalesce(
-        (SELECT to_json(s.setconfig) FROM pg_db_role_setting s WHERE s.setdatabase = d.oid AND s.setrole = 0), '[]'),
+        (SELECT {settings} FROM pg_db_role_setting s WHERE s.setdatabase = d.oid AND s.setrole = 0), '[]'),
     'grants', coalesce((
         SELECT json_agg(json_build_object('grantee', g.grantee, 'stamp', g.stamp, 'privileges', g.privileges)
                         ORDER BY g.grantee)
@@ -39,7 +52,7 @@ _DATABASE = sql.SQL("""json_build_object(
             FROM aclexplode(coalesce(d.datacl, acldefault('d', d.datdba))) a
             WHERE a.grantee <> d.datdba
             GROUP BY a.grantee
-        ) g), '[]'))""")
+        ) g), '[]'))""").format(settings=_own_settings("s.setconfig"))
 
 _ROLE = """json_build_object(
     'name', r.rolname,
@@ -51,7 +64,8 @@ _ROLE = """json_build_object(
         CASE WHEN r.rolcreatedb THEN 'CREATEDB' END, CASE WHEN r.rolreplication THEN 'REPLICATION' END,
         CASE WHEN r.rolbypassrls THEN 'BYPASSRLS' END], NULL),
     'expires', coalesce(r.rolvaliduntil <> 'infinity', false),
-    'settings', coalesce(to_json(r.rolconfig), '[]'),
+    'settings', coalesce({settings}, '[]'),
+    'bloated', coalesce(pg_column_size(r.rolconfig) > {most_settings}, false),
     'operated', {operated},
     'verifier_digest', {digest},
     'member_of', coalesce((
@@ -209,5 +223,7 @@ def _role(rights: Rights, *, verifiers: bool) -> sql.Composed:
     return sql.SQL(_ROLE).format(
         operated=sql.SQL("true") if rights.superuser else _OPERATED.format(usable=usable),
         usable=usable,
+        settings=_own_settings("r.rolconfig"),
+        most_settings=sql.Literal(MOST_SETTINGS),
         digest=sql.SQL(digest if verifiers else "NULL"),
     )

@@ -13,6 +13,8 @@ from psycopg import sql
 from bulkhead.api.ownership import Stamp
 from bulkhead.api.sensitive import Sensitive
 from bulkhead.engines.postgres.statement import (
+    MAKE_SECONDS,
+    MOST_SETTINGS,
     SEPARATE_OPTIONS,
     Place,
     Rights,
@@ -156,6 +158,29 @@ class ConformLogin(Statement):
         return sql.SQL(
             "SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = {} AND rolcanlogin AND rolconnlimit = {})"
         ).format(sql.Literal(self.name), sql.Literal(self.terms.connections))
+
+
+@dataclass(frozen=True, slots=True)
+class ResetSettings(Statement):
+    """Clear the settings of a role, which its tenant has made too large: each change of one unpacks and checks all."""
+
+    overriding: ClassVar[bool] = True
+    role: str
+
+    def __str__(self) -> str:
+        return f'reset the settings of role "{self.role}"'
+
+    @property
+    def place(self) -> Place:
+        return Place(seconds=MAKE_SECONDS)
+
+    def text(self, rights: Rights) -> sql.Composed:  # noqa: ARG002 - the same for every operator
+        return sql.SQL("ALTER ROLE {} RESET ALL").format(sql.Identifier(self.role))
+
+    def proof(self) -> sql.Composed:
+        return sql.SQL("SELECT coalesce(pg_column_size(rolconfig), 0) <= {} FROM pg_roles WHERE rolname = {}").format(
+            sql.Literal(MOST_SETTINGS), sql.Literal(self.role)
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,6 +50,7 @@ class SeenDatabase(Facts, frozen=True):
     """Whether anybody at all can connect (`datallowconn`)."""
     connection_limit: int
     settings: tuple[str, ...] = ()
+    """Those that we set ourselves, whatever their value is now."""
     grants: tuple[Grant, ...] = ()
     """Those of others than its owner."""
 
@@ -84,6 +85,9 @@ class SeenRole(Facts, frozen=True):
     """Attributes that no tenant may have, such as `CREATEROLE`."""
     expires: bool = False
     settings: tuple[str, ...] = ()
+    """Those that we set ourselves, whatever their value is now."""
+    bloated: bool = False
+    """Its settings are too large to be read, and none is shown."""
     member_of: tuple[Membership, ...] = ()
     members: tuple[Member, ...] = ()
     """Others than ourselves."""

@@ -21,6 +21,10 @@ MAKE_SECONDS = 60
 ERASE_SECONDS = 600
 """For what takes the longer, the more data there is; giving up early only starts it again."""
 
+MOST_SETTINGS = 16 * 1024
+"""Bytes as stored, compressed, of a role's settings. A tenant may give its own role settings of a gigabyte: to unpack
+them once takes the server longer than it takes to look at all tenants, so they are not even begun to be read."""
+
 
 @dataclass(frozen=True, slots=True)
 class Rights:

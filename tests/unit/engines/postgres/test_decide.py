@@ -30,6 +30,7 @@ from bulkhead.engines.postgres.roles import (
     DisableLogins,
     Disown,
     DropRole,
+    ResetSettings,
     RevokeMembership,
     TakeOver,
 )
@@ -278,6 +279,22 @@ def test_settings_that_a_tenant_made_for_itself_stay() -> None:
     wanted = gen.wanted()
     settings = ("role=acme", "temp_file_limit=1048576kB", "work_mem=64MB")
     assert steps(wanted, gen.with_role(gen.complete(wanted), "acme_1", settings=settings)) == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "then"),
+    [("acme", ()), ("acme_1", (ConformLogin("acme_1", terms_of(gen.wanted(), gen.operator())),))],
+    ids=["group", "login"],
+)
+def test_settings_that_a_tenant_made_too_large_are_cleared(name: str, then: Steps) -> None:
+    wanted = gen.wanted()
+    found = steps(wanted, gen.with_role(gen.complete(wanted), name, settings=(), bloated=True))
+    assert found == (ResetSettings(name), *then)
+
+
+def test_settings_that_are_too_large_do_not_keep_access_from_being_cut() -> None:
+    found = steps(CUT, gen.with_role(gen.complete(gen.wanted()), "acme_1", settings=(), bloated=True))
+    assert not any(isinstance(step, ResetSettings | ConformLogin) for step in found)
 
 
 def test_a_password_that_a_tenant_changed_is_set_back() -> None:
@@ -615,7 +632,7 @@ def changed_by(step: object) -> set[tuple[str, str]]:
             return {("role", name) for name in step.ours} | ({("database", step.database)} if step.database else set())
         case RevokeMembership():
             return {("role", step.member)}
-        case Disown() | TakeOver():
+        case Disown() | TakeOver() | ResetSettings():
             return {("role", step.role)}
         case _:
             raise AssertionError(f"a step that this test does not know: {step!r}")
