@@ -182,9 +182,9 @@ class Engine(Protocol[S, V]):
     def decide(self, request: Request, seen: S) -> Decision:
         """How `seen` becomes what is wanted, for `request.access`."""
 
-    def decide_removal(self, request: Request, seen: S) -> Do | EngineChanged:
+    def decide_removal(self, request: Request, seen: S) -> Do | Conflict | EngineChanged:
         """Steps that erase what is ours, leftovers first; none when nothing of ours is left. What is not ours
-        is passed over."""
+        is passed over; `Conflict` where what was provisioned may be ours still and can not be told to be."""
 
     async def act(self, step: Any) -> None:
         """One step. Raises EngineError."""

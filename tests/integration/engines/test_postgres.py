@@ -239,6 +239,22 @@ async def test_a_namesake_of_another_data_cluster_is_never_touched(driver: Drive
     assert await driver.steps(first) == ()
 
 
+async def test_what_has_lost_its_stamps_is_neither_suspended_nor_erased_until_they_are_back(driver: Driver) -> None:
+    request = await driver.converge(driver.request())
+    name, login = request.names.database, request.names.login(1)
+    for bare in (f'DATABASE "{name}"', f'ROLE "{name}"', f'ROLE "{login}"'):
+        await driver.server.run(f"COMMENT ON {bare} IS NULL")
+    cut = gen.cut(request)
+    assert isinstance(driver.engine.decide_removal(cut, await driver.engine.observe(cut)), Conflict)
+    for _ in range(3):
+        found = await driver.decision(cut)
+        assert isinstance(found, Conflict)
+        await driver.server.run(found.owner.partition("run: ")[2])
+    await driver.converge(cut)
+    await driver.erase(request)
+    assert await driver.inventory(request) == ""
+
+
 async def test_a_database_that_is_gone_is_missing_and_not_made_anew(driver: Driver) -> None:
     request = await driver.converge(driver.request())
     await driver.server.run(f'DROP DATABASE "{request.names.database}" WITH (FORCE)')

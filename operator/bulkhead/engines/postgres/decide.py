@@ -63,7 +63,7 @@ def decide(wanted: Wanted, seen: Seen, allowed_extensions: Collection[str]) -> D
     if changed := engine_changed(wanted.server, seen.identity):
         return changed
     if wanted.access is Access.CUT:
-        return Do(_cut(wanted, seen))
+        return _unless_stamps_are_lost(_cut(wanted, seen), wanted, seen)
     problem = spec_problem(wanted, allowed_extensions)
     if problem and not wanted.provisioned:
         return problem
@@ -78,7 +78,7 @@ def decide(wanted: Wanted, seen: Seen, allowed_extensions: Collection[str]) -> D
     return problem if problem and not steps else Do(steps, provisions=frozenset({DATABASE}))
 
 
-def decide_removal(wanted: Wanted, seen: Seen) -> Do | EngineChanged:
+def decide_removal(wanted: Wanted, seen: Seen) -> Do | Conflict | EngineChanged:
     """Everything that bears our stamp, under whatever name: logins shut, sessions ended, then databases, then roles."""
     if changed := engine_changed(wanted.server, seen.identity):
         return changed
@@ -86,15 +86,37 @@ def decide_removal(wanted: Wanted, seen: Seen) -> Do | EngineChanged:
     roles = [role for role in seen.roles if role.stamp == str(wanted.stamp)]
     # The group goes last: its logins are members of it, and dropping them needs our privileges through it.
     roles.sort(key=lambda role: (role.name == wanted.database, role.name))
-    return Do(
-        (
-            # First: what it has locked, not even the end of its session would free.
-            *(RollBackPrepared(held.database, held.owner, held.gid) for held in seen.prepared),
-            *_cut(wanted, seen),
-            *(DropDatabase(name) for name in databases),
-            *(step for role in roles for step in _retire(role, wanted, seen, dropped=databases)),
-        )
+    steps: Steps = (
+        # First: what it has locked, not even the end of its session would free.
+        *(RollBackPrepared(held.database, held.owner, held.gid) for held in seen.prepared),
+        *_cut(wanted, seen),
+        *(DropDatabase(name) for name in databases),
+        *(step for role in roles for step in _retire(role, wanted, seen, dropped=databases)),
     )
+    return _unless_stamps_are_lost(steps, wanted, seen)
+
+
+def _unless_stamps_are_lost(steps: Steps, wanted: Wanted, seen: Seen) -> Do | Conflict:
+    """To have nothing left to do must mean that access is cut, or that all is erased.
+
+    Once our database was provisioned, what has our names was ours; without a stamp it is most likely so still, and a
+    restore has lost the comments. It is not touched, but nobody is told that it is shut or gone either. What bears
+    our stamp is done first.
+    """
+    lost = _unstamped(wanted, seen) if wanted.provisioned and not steps else None
+    return lost or Do(steps)
+
+
+def _unstamped(wanted: Wanted, seen: Seen) -> Conflict | None:
+    named = (
+        ("database", seen.database(wanted.database)),
+        *(("role", seen.role(name)) for name in (wanted.database, *(login.name for login in wanted.logins))),
+    )
+    for kind, found in named:
+        if found is not None and found.stamp is None:
+            way_out = f"COMMENT ON {kind.upper()} \"{found.name}\" IS '{wanted.stamp}'"
+            return Conflict(kind, found.name, f"{owner_of(None)}; if it is the one that was made here, run: {way_out}")
+    return None
 
 
 def _first_not_ours(wanted: Wanted, seen: Seen) -> Conflict | None:

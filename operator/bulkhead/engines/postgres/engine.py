@@ -15,7 +15,7 @@ from bulkhead.api.names import EXTENSIONS_SCHEMA, PhysicalNames
 from bulkhead.api.ownership import Stamp
 from bulkhead.api.record import Credential, EngineName, Holding
 from bulkhead.api.sensitive import Sensitive
-from bulkhead.engines.contract import Access, Decision, Do, EngineChanged, Request, Server, ServerRequest
+from bulkhead.engines.contract import Access, Conflict, Decision, Do, EngineChanged, Request, Server, ServerRequest
 from bulkhead.engines.postgres import queries
 from bulkhead.engines.postgres.binding import binding_of
 from bulkhead.engines.postgres.databases import CreateDatabase
@@ -132,7 +132,7 @@ class PostgresEngine:
         """How `seen` becomes what is wanted, for `request.access`."""
         return decide(wanted_of(request), seen, self._endpoint.allowed_extensions)
 
-    def decide_removal(self, request: Request, seen: Seen) -> Do | EngineChanged:
+    def decide_removal(self, request: Request, seen: Seen) -> Do | Conflict | EngineChanged:
         """Steps that erase what bears our stamp; none when nothing is left."""
         return decide_removal(wanted_of(request), seen)
 
