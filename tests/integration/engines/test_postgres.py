@@ -15,7 +15,7 @@ from psycopg import errors as pg
 
 from bulkhead.engines.contract import ClaimFirst, Conflict, DataMissing, Do, EngineChanged, Request
 from bulkhead.engines.errors import Refused, Unavailable
-from bulkhead.engines.postgres.databases import UseWarm
+from bulkhead.engines.postgres.databases import Furnish, UseWarm
 from hack.plane.postgres_builds import PostgresVersion
 from tests.integration.engines.cost import Tally
 from tests.integration.engines.postgres_server import MODES, VARIANTS, Driver, Mode, Servers, one
@@ -616,6 +616,18 @@ async def test_a_name_is_free_again_after_removal_and_the_old_password_opens_not
     with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
         async with driver.client(request):
             pass
+
+
+async def test_a_namesake_is_furnished_even_where_making_it_failed_halfway(driver: Driver) -> None:
+    former = await driver.converge(driver.request(schemas=("app",)))
+    assert await driver.steps(former) == ()  # and its inside is known from now on
+    await driver.erase(former)
+    request = driver.named(former.names.database, schemas=("app",))
+    for step in await driver.steps(request):
+        if isinstance(step, Furnish):
+            break
+        await driver.engine.act(step)
+    assert Furnish(request.names.database, ("app",)) in await driver.steps(request)
 
 
 async def test_a_neighbours_grants_do_not_keep_a_tenant_from_being_removed(driver: Driver) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-from bulkhead.engines.postgres.databases import CreateExtension, Furnish, UseWarm
+from bulkhead.engines.postgres.databases import CreateExtension, DropDatabase, Furnish, NameDatabase, UseWarm
 from bulkhead.engines.postgres.seen import Inside
 from bulkhead.engines.postgres.statement import Statement
 
@@ -41,3 +41,6 @@ class Interiors:
                 self.remember(step.name, Inside(schemas=schemas, extensions=frozenset(), extensions_usable=True))
             case Furnish() | CreateExtension():
                 self._known.pop(step.database, None)
+            case NameDatabase() | DropDatabase():
+                # A namesake of before may have been known: whatever has the name now is another one.
+                self._known.pop(step.name, None)

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from bulkhead.engines.contract import Do
-from bulkhead.engines.postgres.databases import CreateExtension, DropDatabase, Furnish, UseWarm
+from bulkhead.engines.postgres.databases import CreateExtension, DropDatabase, Furnish, NameDatabase, UseWarm
 from bulkhead.engines.postgres.decide import decide
 from bulkhead.engines.postgres.interiors import KNOWN_FOR, Interiors
 from bulkhead.engines.postgres.seen import Inside
@@ -42,6 +42,14 @@ def test_nothing_is_known_of_other_databases() -> None:
 
 @pytest.mark.parametrize("step", [Furnish("acme"), CreateExtension("acme", "vector")])
 def test_what_a_step_changes_inside_is_looked_at_again(step: Statement) -> None:
+    interiors = Interiors(Clock())
+    interiors.remember("acme", INSIDE)
+    interiors.note(step)
+    assert interiors.recall("acme") is None
+
+
+@pytest.mark.parametrize("step", [DropDatabase("acme"), NameDatabase("bh_new_1", "acme", gen.stamp(), 23)])
+def test_a_namesake_of_what_is_gone_is_looked_at_anew(step: Statement) -> None:
     interiors = Interiors(Clock())
     interiors.remember("acme", INSIDE)
     interiors.note(step)
