@@ -9,6 +9,7 @@ from functools import partial
 import pytest
 import pytest_asyncio
 
+from bulkhead.api.ownership import Stamp
 from bulkhead.api.record import Holding
 from bulkhead.api.sensitive import Sensitive
 from bulkhead.engines.contract import Conflict, DataMissing, EngineChanged, Invalid, ServerRequest
@@ -464,6 +465,48 @@ async def test_a_token_of_the_former_owner_does_not_open_what_its_successor_gets
     async with Client(server, kept) as old, Client(server, token(successor)) as new:
         assert (await new.put_point("acme_entries")).status == 200
         assert (await old.search("acme_entries")).status in REFUSED
+
+
+async def test_a_token_of_a_former_owner_that_was_never_cut_keeps_its_successor_from_being_made(
+    server: Server, engine: QdrantEngine, admin: Client
+) -> None:
+    former = await Tenant.ready(engine, uid="former")
+    kept = token(former)
+    await admin.ask("DELETE", "/collections/acme_entries")  # as a Conflict says, by hand
+    point = tokens.point_id(former.request.stamp)
+    taken = Conflict('point of "bulkhead_tokens"', point, f"installation {INSTALLATION}, UID former")
+    successor = Tenant(engine, "acme", uid="successor")
+    assert await successor.look() == taken
+    assert "acme_entries" not in await admin.names()
+
+    await admin.ask("POST", "/collections/bulkhead_tokens/points/delete?wait=true", {"points": [point]})
+    await successor.settle()
+    async with Client(server, kept) as old, Client(server, token(successor)) as new:
+        assert (await new.put_point("acme_entries")).status == 200
+        assert (await old.search("acme_entries")).status in REFUSED
+
+
+async def test_tokens_of_another_that_appear_later_are_a_conflict_and_shown_by_the_survey(
+    engine: QdrantEngine,
+) -> None:
+    tenant = await Tenant.ready(engine)
+    await engine.act(Register(Entry(Stamp(INSTALLATION, "former"), "acme_entries", ("former/1",))))
+    assert isinstance(await tenant.look(), Conflict)
+    assert (await engine.survey())[tenant.request.stamp.uid] != engine.fingerprint(tenant.request)
+
+
+async def test_an_entry_of_another_without_tokens_opens_nothing_and_is_in_nobodys_way(engine: QdrantEngine) -> None:
+    await engine.act(Register(Entry(Stamp(INSTALLATION, "former"), "acme_entries", ())))
+    await Tenant.ready(engine)
+
+
+async def test_a_server_that_was_prepared_by_an_earlier_release_gets_the_index_that_we_look_by(
+    engine: QdrantEngine, admin: Client
+) -> None:
+    before = await inventory(admin)
+    await admin.ask("DELETE", "/collections/bulkhead_tokens/index/collection?wait=true")
+    await prepare(engine)
+    assert await inventory(admin) == before
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ from bulkhead.api.ownership import Stamp
 from bulkhead.api.sensitive import Sensitive
 from bulkhead.engines.http import ERASE_SECONDS, HttpClient, Reply, decoded
 from bulkhead.engines.qdrant.errors import error_of
-from bulkhead.engines.qdrant.steps import CreateCollection, Entry, Limits, Snapshot
-from bulkhead.engines.qdrant.tokens import REGISTER, REGISTER_FIELD, point_id
+from bulkhead.engines.qdrant.steps import CreateCollection, Entry, Limits, Snapshot, Stranger
+from bulkhead.engines.qdrant.tokens import COLLECTION_FIELD, REGISTER, REGISTER_FIELD, point_id
 
 STAMP_KEY = "bulkhead"
 """Key of the stamp in a collection's metadata. The tenant can read it and not write it."""
@@ -76,6 +76,7 @@ class Collection(msgspec.Struct, frozen=True):
 
 
 class _Point(msgspec.Struct, frozen=True):
+    id: str | int
     payload: dict[str, Any] | None = None
 
 
@@ -194,6 +195,19 @@ class QdrantApi:
         points = [] if reply.status == 404 else _result_of(reply, list[_Point], doing)
         return _entry_of(points[0]) if points else None
 
+    async def stranger(self, stamp: Stamp, collection: str) -> Stranger | None:
+        """Some point with tokens for `collection` that is not the one of `stamp`; None also where there is no
+        register."""
+        doing = "looking in the register of tokens for those of others"
+        kept = {
+            "must": [{"key": COLLECTION_FIELD, "match": {"value": collection}}],
+            "must_not": [{"has_id": [point_id(stamp)]}, {"is_empty": {"key": REGISTER_FIELD}}],
+        }
+        body = {"filter": kept, "limit": 1, "with_payload": True, "with_vector": False}
+        reply = await self._client.call("POST", f"{_path(REGISTER)}/points/scroll", doing=doing, body=body)
+        points = [] if reply.status == 404 else _result_of(reply, _Page, doing).points
+        return Stranger(str(points[0].id), _text(points[0].payload, "stamp")) if points else None
+
     async def entries(self) -> AsyncIterator[Entry]:
         """All of the register, page by page."""
         doing, offset = "reading the register of tokens", None
@@ -207,7 +221,7 @@ class QdrantApi:
                 return
 
     async def register(self, entry: Entry) -> None:
-        payload = {"stamp": str(entry.stamp), "collection": entry.collection, REGISTER_FIELD: list(entry.tokens)}
+        payload = {"stamp": str(entry.stamp), COLLECTION_FIELD: entry.collection, REGISTER_FIELD: list(entry.tokens)}
         body = {"points": [{"id": point_id(entry.stamp), "vector": [1.0], "payload": payload}]}
         await self._accepted("PUT", f"{_path(REGISTER)}/points?wait=true", "writing the register of tokens", body)
 
@@ -267,4 +281,4 @@ def _entry_of(point: _Point) -> Entry | None:
     stamp, tokens = Stamp.parse(_text(payload, "stamp")), payload.get(REGISTER_FIELD)
     if stamp is None or not isinstance(tokens, list):
         return None
-    return Entry(stamp, _text(payload, "collection") or "", tuple(sorted(map(str, tokens))))
+    return Entry(stamp, _text(payload, COLLECTION_FIELD) or "", tuple(sorted(map(str, tokens))))

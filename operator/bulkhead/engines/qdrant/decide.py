@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 
 from bulkhead.api.ownership import Stamp, owner_of
@@ -34,15 +35,20 @@ from bulkhead.engines.qdrant.steps import (
     Register,
     Snapshot,
     StampCollection,
+    Stranger,
     Unregister,
 )
-from bulkhead.engines.qdrant.tokens import REGISTER, REGISTER_FIELD, subject
+from bulkhead.engines.qdrant.tokens import COLLECTION_FIELD, REGISTER, REGISTER_FIELD, subject
 
 PROVISIONED = "collection"
 """The word for our one object in `Holding.provisioned`."""
 PAYLOAD_INDEXES = ("dataset", "document")
 """Payload fields that a Data API filters on. Tenants can not index: a `prw` token reads and writes points only."""
 UPSERT_BATCH = 1000
+REGISTER_INDEXES = (REGISTER_FIELD, COLLECTION_FIELD)
+"""What the server looks for in the register at each request of a tenant, and we before a collection is opened."""
+ENTRY = f'point of "{REGISTER}"'
+"""What an entry is called where somebody has to find it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +107,8 @@ class Seen:
     snapshots: tuple[Snapshot, ...] = ()
     """Of the collection and of its shard; looked for only where access is cut. One may be a predecessor's: it survives
     a collection that was deleted by other means than ours."""
+    stranger: Stranger | None = None
+    """Looked for only where access is open."""
 
 
 def wanted_of(request: Request) -> Wanted:
@@ -127,7 +135,7 @@ def decide(wanted: Wanted, seen: Seen) -> Decision:
         return changed
     if wanted.access is Access.CUT:
         return Do(_revocation(wanted, seen))
-    if problem := _problem(wanted, seen.collection):
+    if problem := _problem(wanted, seen):
         return problem
     return Do(
         (*_collection_steps(wanted, seen.collection), *_entry_steps(wanted, seen)),
@@ -144,7 +152,16 @@ def decide_removal(wanted: Wanted, seen: Seen) -> Do | EngineChanged:
     return Do((*_revocation(wanted, seen), *_erasure(wanted, seen), *_oblivion(wanted, seen)))
 
 
-def _problem(wanted: Wanted, seen: SeenCollection | None) -> Decision | None:
+def _problem(wanted: Wanted, seen: Seen) -> Decision | None:
+    """A token of somebody else for our collection is no smaller matter than a collection of somebody else: a former
+    owner that was never cut would read what its successor writes under the name."""
+    problem = _collection_problem(wanted, seen.collection)
+    if seen.stranger is None or isinstance(problem, Conflict):
+        return problem
+    return Conflict(ENTRY, seen.stranger.point, owner_of(seen.stranger.mark))
+
+
+def _collection_problem(wanted: Wanted, seen: SeenCollection | None) -> Decision | None:
     if seen is None:
         return _absence(wanted)
     if seen.ours(wanted.stamp):
@@ -249,7 +266,8 @@ def decide_server(request: ServerRequest, seen: SeenServer) -> Decision:
         return changed
     if seen.register is not None and not same_installation(seen.register.mark, request.stamp):
         return Conflict("collection", REGISTER, owner_of(seen.register.mark))
-    index = () if seen.register and REGISTER_FIELD in seen.register.indexes else (IndexField(REGISTER, REGISTER_FIELD),)
+    indexed = seen.register.indexes if seen.register else frozenset()
+    index = tuple(IndexField(REGISTER, name) for name in REGISTER_INDEXES if name not in indexed)
     create = () if seen.register else (CreateRegister(request.stamp, request.proposal),)
     entry = own_entry(request.stamp)
     return Do((*create, *index, *(() if seen.entry == entry else (Register(entry),))))
@@ -260,7 +278,22 @@ def same_installation(mark: str | None, stamp: Stamp) -> bool:
     return found is not None and found.installation == stamp.installation
 
 
-def digest(collection: str, tokens: Iterable[str]) -> str:
-    """What a survey shows of one DataCluster, in 16 hex digits; `collection` is empty where there is none."""
-    canonical = json.dumps([collection, sorted(tokens)], separators=(",", ":"))
+def surveyed(installation: str, entries: Iterable[Entry], collections: Container[str]) -> dict[str, str]:
+    """Digests by UID, for every entry of `installation` that is for a collection."""
+    listed = tuple(entry for entry in entries if entry.collection)
+    live = Counter(entry.collection for entry in listed if entry.tokens)
+    found = {}
+    for entry in listed:
+        if entry.stamp.installation == installation:
+            others = live[entry.collection] - 1 if entry.tokens else 0  # where access is cut, nothing is shared
+            standing = entry.collection if entry.collection in collections else ""
+            found[entry.stamp.uid] = digest(standing, entry.tokens, others)
+    return found
+
+
+def digest(collection: str, tokens: Iterable[str], others: int = 0) -> str:
+    """What a survey shows of one DataCluster, in 16 hex digits; `collection` is empty where there is none. `others`:
+    how many have tokens for the same one."""
+    shared = [others] if others else []
+    canonical = json.dumps([collection, sorted(tokens), *shared], separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]

@@ -33,6 +33,7 @@ from bulkhead.engines.qdrant.steps import (
     Register,
     Snapshot,
     StampCollection,
+    Stranger,
     Unregister,
 )
 from bulkhead.engines.qdrant.tokens import REGISTER, bounded, holds, issue
@@ -107,10 +108,11 @@ class QdrantEngine:
         return renewed or (fresh(1),)
 
     async def observe(self, request: Request) -> Seen:
-        register, found, entry = await asyncio.gather(
+        register, found, entry, stranger = await asyncio.gather(
             self._api.collection(REGISTER),
             self._api.collection(request.names.collection),
             self._api.entry(request.stamp),
+            self._stranger(request),
         )
         server = register.identity if register else ""
         if not (server or request.holding.server) and request.access is Access.OPEN:
@@ -118,10 +120,10 @@ class QdrantEngine:
                 "while looking at Qdrant: it is not prepared yet; that is done when its DataPlane is ready"
             )
         if found is None:
-            return Seen(server=server, collection=None, entry=entry)
+            return Seen(server=server, collection=None, entry=entry, stranger=stranger)
         seen = await self._collection_seen(request.names.collection, found)
         snapshots = await self._snapshots(request.names.collection) if request.access is Access.CUT else ()
-        return Seen(server=server, collection=seen, entry=entry, snapshots=snapshots)
+        return Seen(server=server, collection=seen, entry=entry, snapshots=snapshots, stranger=stranger)
 
     def decide(self, request: Request, seen: Seen) -> Decision:
         return rules.decide(rules.wanted_of(request), seen)
@@ -167,11 +169,12 @@ class QdrantEngine:
 
     async def survey(self) -> Mapping[str, str]:
         existing = await self._api.collections()
-        return {
-            entry.stamp.uid: rules.digest(entry.collection if entry.collection in existing else "", entry.tokens)
-            async for entry in self._api.entries()
-            if entry.collection and entry.stamp.installation == self._installation
-        }
+        return rules.surveyed(self._installation, [entry async for entry in self._api.entries()], existing)
+
+    async def _stranger(self, request: Request) -> Stranger | None:
+        if request.access is not Access.OPEN:
+            return None
+        return await self._api.stranger(request.stamp, request.names.collection)
 
     async def _collection_seen(self, name: str, found: Collection) -> SeenCollection:
         strict, vector = found.config.strict_mode_config, found.config.params.vector

@@ -28,6 +28,15 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
+class Stranger:
+    """A point of the register, not ours, with tokens that open our collection."""
+
+    point: str
+    mark: str | None
+    """Text of the stamp in it; None: it bears none."""
+
+
+@dataclass(frozen=True, slots=True)
 class CreateRegister:
     stamp: Stamp
     identity: str

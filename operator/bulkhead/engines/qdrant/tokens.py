@@ -22,6 +22,7 @@ from bulkhead.engines.errors import Insecure, Refused
 REGISTER = "bulkhead_tokens"
 """Our own collection: one point per DataCluster with the subjects whose tokens are alive. No token opens it."""
 REGISTER_FIELD = "tokens"
+COLLECTION_FIELD = "collection"
 MAX_LIFETIME = 24 * 3600
 MIN_LIFETIME = 60
 CLOCK_LEEWAY = 60

@@ -13,7 +13,7 @@ from bulkhead.api.record import Credential, Holding
 from bulkhead.api.sensitive import Sensitive
 from bulkhead.engines.contract import Access, Request, ServerRequest
 from bulkhead.engines.qdrant.decide import UPSERT_BATCH, Seen, SeenCollection, SeenRegister, SeenServer, own_entry
-from bulkhead.engines.qdrant.steps import Entry, Limits, Snapshot
+from bulkhead.engines.qdrant.steps import Entry, Limits, Snapshot, Stranger
 
 UID = "8c1f0d3e-0000-4000-8000-000000000001"
 PLANE_UID = "8c1f0d3e-0000-4000-8000-00000000aaaa"
@@ -86,8 +86,9 @@ def seen(
     *,
     server: str = IDENTITY,
     snapshots: tuple[Snapshot, ...] = (),
+    stranger: Stranger | None = None,
 ) -> Seen:
-    return Seen(server=server, collection=collection, entry=entry, snapshots=snapshots)
+    return Seen(server=server, collection=collection, entry=entry, snapshots=snapshots, stranger=stranger)
 
 
 def in_place() -> Seen:
@@ -101,7 +102,7 @@ def server_request(*, remembered: str = "") -> ServerRequest:
 def register(
     *, mark: str | None = str(stamp(PLANE_UID)), identity: str = IDENTITY, indexed: bool = True
 ) -> SeenRegister:
-    return SeenRegister(mark=mark, identity=identity, indexes=frozenset({"tokens"} if indexed else ()))
+    return SeenRegister(mark=mark, identity=identity, indexes=frozenset({"tokens", "collection"} if indexed else ()))
 
 
 def server(register: SeenRegister | None = None, entry: Entry | None = None) -> SeenServer:

@@ -33,6 +33,7 @@ from bulkhead.engines.qdrant.steps import (
     Register,
     Snapshot,
     StampCollection,
+    Stranger,
     Unregister,
 )
 from tests.unit.engines.qdrant import gen
@@ -122,6 +123,30 @@ def test_an_empty_one_in_the_place_of_a_provisioned_collection_does_not_hide_the
 def test_a_full_unstamped_one_in_the_place_of_a_provisioned_collection_is_a_conflict() -> None:
     request = gen.request(held=gen.holding(provisioned=True))
     assert isinstance(decide(request, gen.seen(gen.collection(mark=None))), Conflict)
+
+
+FORMER = Stranger("the-point", str(gen.stamp(uid="former")))
+THEIRS = Conflict('point of "bulkhead_tokens"', "the-point", "installation here, UID former")
+
+
+def test_tokens_of_another_for_our_collection_are_a_conflict_before_anything_is_claimed_made_or_opened() -> None:
+    unclaimed = gen.request(held=gen.holding(claimed=False))
+    assert decide(unclaimed, gen.seen(stranger=FORMER)) == THEIRS
+    assert decide(gen.request(), gen.seen(stranger=FORMER)) == THEIRS
+    assert decide(gen.request(), gen.seen(gen.collection(), stranger=FORMER)) == THEIRS
+    assert decide(gen.request(), replace(gen.in_place(), stranger=FORMER)) == THEIRS
+
+
+def test_tokens_of_nobody_known_are_a_conflict_too() -> None:
+    seen = gen.seen(stranger=Stranger("7", None))
+    assert decide(gen.request(), seen) == Conflict('point of "bulkhead_tokens"', "7", "it bears no stamp")
+
+
+def test_a_collection_of_another_is_named_before_the_tokens_for_it_and_these_before_a_loss() -> None:
+    taken = gen.seen(gen.collection(mark=str(gen.stamp(uid="former"))), stranger=FORMER)
+    assert decide(gen.request(), taken) == Conflict("collection", "acme_entries", "installation here, UID former")
+    lost = gen.request(held=gen.holding(provisioned=True))
+    assert decide(lost, gen.seen(stranger=FORMER)) == THEIRS
 
 
 def test_other_dimensions_than_the_collection_has_are_refused_with_the_field() -> None:
@@ -340,6 +365,7 @@ def test_a_fresh_server_gets_the_register_with_the_proposed_identity() -> None:
         (
             CreateRegister(gen.stamp(gen.PLANE_UID), "proposed"),
             IndexField("bulkhead_tokens", "tokens"),
+            IndexField("bulkhead_tokens", "collection"),
             Register(Entry(gen.stamp(gen.PLANE_UID), "", (f"{gen.PLANE_UID}/0",))),
         )
     )
@@ -371,9 +397,11 @@ def test_a_data_plane_that_was_applied_anew_finds_its_register_again() -> None:
     assert decision == Do((Register(rules.own_entry(gen.stamp(gen.PLANE_UID))),))
 
 
-def test_a_register_whose_field_lost_its_index_gets_it_back() -> None:
+def test_a_register_whose_fields_lost_their_indexes_gets_them_back() -> None:
     seen = gen.server(gen.register(indexed=False), rules.own_entry(gen.stamp(gen.PLANE_UID)))
-    assert rules.decide_server(gen.server_request(), seen) == Do((IndexField("bulkhead_tokens", "tokens"),))
+    assert rules.decide_server(gen.server_request(), seen) == Do(
+        (IndexField("bulkhead_tokens", "tokens"), IndexField("bulkhead_tokens", "collection"))
+    )
 
 
 def test_the_digest_tells_absence_a_cut_and_each_generation_apart() -> None:
@@ -389,3 +417,25 @@ def test_the_digest_tells_absence_a_cut_and_each_generation_apart() -> None:
 
 def test_the_digest_does_not_hang_on_the_order() -> None:
     assert rules.digest("c", ["u/2", "u/1"]) == rules.digest("c", ["u/1", "u/2"])
+
+
+def test_a_survey_shows_who_is_not_alone_with_tokens_for_its_collection() -> None:
+    former = Entry(gen.stamp(uid="former"), "acme_entries", ("former/1",))
+    alone = rules.surveyed("here", [gen.entry(1)], {"acme_entries"})
+    assert alone == {gen.UID: rules.digest("acme_entries", [f"{gen.UID}/1"])}
+    assert rules.surveyed("here", [gen.entry(1), former], {"acme_entries"})[gen.UID] != alone[gen.UID]
+    assert (
+        rules.surveyed("here", [gen.entry(1), replace(former, tokens=())], {"acme_entries"})[gen.UID] == alone[gen.UID]
+    )
+
+
+def test_a_survey_of_a_tenant_that_is_cut_does_not_hang_on_tokens_of_others() -> None:
+    former = Entry(gen.stamp(uid="former"), "acme_entries", ("former/1",))
+    shown = rules.surveyed("here", [gen.entry(), former], {"acme_entries"})
+    assert shown[gen.UID] == rules.digest("acme_entries", [])
+
+
+def test_a_survey_shows_no_other_installation_but_counts_its_tokens() -> None:
+    foreign = Entry(gen.stamp(installation="elsewhere"), "acme_entries", ("foreign/1",))
+    shown = rules.surveyed("here", [gen.entry(1), foreign], {"acme_entries"})
+    assert shown == {gen.UID: rules.digest("acme_entries", [f"{gen.UID}/1"], 1)}
