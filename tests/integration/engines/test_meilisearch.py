@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 
@@ -513,6 +514,61 @@ async def test_a_key_of_the_former_owner_does_not_open_what_its_successor_gets_u
     async with Client(server, kept) as old, Client(server, key(successor)) as new:
         await new.add(ENTRIES, id="1")
         assert (await old.search(ENTRIES, q="")).status == REFUSED
+
+
+async def test_a_key_of_a_former_owner_that_was_never_cut_keeps_its_successor_from_being_made(
+    server: Server, engine: MeilisearchEngine, admin: Client
+) -> None:
+    former = await Tenant.ready(engine, uid="former")
+    kept, uid = key(former), key_uid(former.request.stamp, 1)
+    for index in (ENTRIES, DATASETS):  # as Conflicts say, by hand
+        await admin.done("DELETE", f"/indexes/{index}")
+    await admin.done("POST", f"/indexes/{REGISTER}/documents/delete-batch", [ENTRIES, DATASETS])
+    successor = Tenant(engine, "acme", uid="successor")
+    assert await successor.look() == Conflict("key", uid, f"installation {INSTALLATION}, UID former")
+    assert await admin.indexes() == {REGISTER}
+
+    await admin.ask("DELETE", f"/keys/{uid}")
+    await successor.settle()
+    async with Client(server, kept) as old, Client(server, key(successor)) as new:
+        await new.add(ENTRIES, id="1")
+        assert (await old.search(ENTRIES, q="")).status == REFUSED
+
+
+async def test_a_key_of_another_that_appears_later_is_shown_by_the_survey_and_found_at_a_close_look(
+    engine: MeilisearchEngine, admin: Client
+) -> None:
+    tenant = await Tenant.ready(engine)
+    shared = {"name": "a dashboard", "actions": ["search"], "indexes": ["acme_*"], "expiresAt": None}
+    uid = (await admin.ask("POST", "/keys", shared)).body["uid"]
+    assert (await engine.survey())[tenant.request.stamp.uid] != engine.fingerprint(tenant.request)
+    tenant.request = replace(tenant.request, closely=True)
+    assert await tenant.look() == Conflict("key", uid, "its stamp is not one of ours")
+
+
+async def test_a_close_look_deletes_a_key_that_an_older_copy_of_the_record_does_not_know(
+    server: Server, engine: MeilisearchEngine
+) -> None:
+    tenant = await Tenant.ready(engine)
+    older = tenant.request
+    tenant.rotate()
+    await tenant.settle()
+    unknown, tenant.request = key(tenant), replace(older, closely=True)
+    assert await tenant.settle() == 1
+    assert (await engine.survey())[tenant.request.stamp.uid] == engine.fingerprint(tenant.request)
+    async with Client(server, unknown) as client:
+        assert (await client.search(ENTRIES, q="")).status == REFUSED
+
+
+async def test_all_keys_of_the_server_are_gone_through_page_by_page(
+    engine: MeilisearchEngine, admin: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bulkhead.engines.meilisearch.api.PAGE", 2)
+    shared = {"name": "a dashboard", "actions": ["search"], "indexes": [ENTRIES], "expiresAt": None}
+    await admin.ask("POST", "/keys", shared)
+    for slug in ("a", "b", "c"):
+        await Tenant.ready(engine, slug)
+    assert isinstance(await Tenant(engine, "acme").look(), Conflict)
 
 
 @pytest.fixture

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from bulkhead.api.ownership import Stamp, owner_of
@@ -108,7 +109,10 @@ class Seen:
     indexes: Mapping[str, SeenIndex] = field(default_factory=dict)
     owners: Mapping[str, Owner] = field(default_factory=dict)
     keys: tuple[Key, ...] = ()
-    """Those of its generations; where access is cut, all that bear its stamp."""
+    """Those of its generations; where all keys of the server are looked at, all that bear its stamp."""
+    strangers: tuple[Key, ...] = ()
+    """Those of others that are for one of its names; where all keys are looked at: before one of ours is made, at a
+    close look, and where access is cut."""
     waiting_tasks: int = 0
     tasks: int = 0
     """Tasks that name what is `removable`, waiting and in all; counted only where access is cut."""
@@ -143,7 +147,7 @@ def decide(wanted: Wanted, seen: Seen) -> Decision:
         return Do(_revocation(seen))
     if problem := _problem(wanted, seen):
         return problem
-    kept = tuple(sorted((*wanted.indexes, *(name for name in wanted.begun if _ours(wanted, seen, name)))))
+    kept = _kept(wanted, seen)
     return Do(
         (*_index_steps(wanted.stamp, kept, seen), *_key_steps(wanted.keys(kept), seen)),
         provisions=frozenset(f"{_INDEX}{name}" for name in kept),
@@ -172,20 +176,39 @@ def decide_removal(wanted: Wanted, seen: Seen) -> Do | EngineChanged:
     ))  # fmt: skip
 
 
+def opens_anew(wanted: Wanted, seen: Seen) -> bool:
+    """Whether a key is to be made, which others must not share indexes with."""
+    return any(key not in seen.keys for key in wanted.keys(_kept(wanted, seen)))
+
+
 def removable(wanted: Wanted, seen: Seen) -> tuple[str, ...]:
     """The names that are ours to erase, with what stands, waits or is remembered under them."""
     return tuple(name for name in wanted.names if _removable(wanted, seen, name))
 
 
+def _kept(wanted: Wanted, seen: Seen) -> tuple[str, ...]:
+    """Those that shall be there, and those that are although they left the spec; sorted."""
+    return tuple(sorted((*wanted.indexes, *(name for name in wanted.begun if _ours(wanted, seen, name)))))
+
+
 def _problem(wanted: Wanted, seen: Seen) -> Decision | None:
-    """The gravest of all indexes: what is somebody else's, then what is lost, then what lacks a claim."""
+    """The gravest of all: an index that is somebody else's, a key of somebody else for one of ours, then what is lost,
+    then what lacks a claim."""
     problems = [problem for name in wanted.indexes if (problem := _index_problem(wanted, seen, name))]
+    problems += _shared(wanted, seen)
     for kind in (Conflict, DataMissing):
         for problem in problems:
             if isinstance(problem, kind):
                 return problem
     free = [problem.names for problem in problems if isinstance(problem, ClaimFirst)]
     return ClaimFirst(frozenset().union(*free)) if free else None
+
+
+def _shared(wanted: Wanted, seen: Seen) -> list[Decision]:
+    """A former owner that was never cut would read what its successor writes under the name."""
+    kept = _kept(wanted, seen)
+    found = (key for key in seen.strangers if any(key.names(name) for name in kept))
+    return [Conflict("key", key.uid, owner_of(key.name or None)) for key in found]
 
 
 def _index_problem(wanted: Wanted, seen: Seen, name: str) -> Decision | None:
@@ -297,8 +320,43 @@ def decide_server(request: ServerRequest, seen: SeenServer) -> Decision:
     return Do(())
 
 
-def digest(indexes: Iterable[str], keys: Iterable[Key]) -> str:
-    """What a survey shows of one DataCluster, in 16 hex digits: its stamped indexes that stand, its keys and scope."""
+def surveyed(
+    installation: str, created: Mapping[str, str], owners: Mapping[str, Owner], keys: Collection[Key]
+) -> dict[str, str]:
+    """Digests by UID, for all that bears a stamp of `installation`. `created`: when each index was that stands."""
+    standing, shared, scopes = defaultdict[str, set[str]](set), defaultdict[str, set[str]](set), defaultdict(list)
+    named = _names_in(keys)
+    for name, owner in owners.items():
+        if uid := _uid_of(owner.mark, installation):
+            standing[uid] |= {name} if created.get(name) == owner.created_at else set()
+            shared[uid] |= {name} if named(name) - {owner.mark} else set()
+    for key in keys:
+        if uid := _uid_of(key.name, installation):
+            scopes[uid].append(key)
+    # Where access is cut, nothing is shared.
+    return {uid: digest(standing[uid], scopes[uid], shared[uid] if scopes[uid] else ()) for uid in {*standing, *scopes}}
+
+
+def _names_in(keys: Iterable[Key]) -> Callable[[str], frozenset[str]]:
+    """What the keys for an index are called."""
+    listed, patterns = defaultdict[str, set[str]](set), []
+    for key in keys:
+        for index in key.indexes:
+            listed[index].add(key.name)
+        if any(index.endswith("*") for index in key.indexes):
+            patterns.append(key)
+    return lambda index: frozenset({*listed.get(index, ()), *(key.name for key in patterns if key.names(index))})
+
+
+def _uid_of(mark: str, installation: str) -> str | None:
+    stamp = Stamp.parse(mark)
+    return stamp.uid if stamp and stamp.installation == installation else None
+
+
+def digest(indexes: Iterable[str], keys: Iterable[Key], shared: Iterable[str] = ()) -> str:
+    """What a survey shows of one DataCluster, in 16 hex digits: its stamped indexes that stand, its keys and scope.
+    `shared`: those of its indexes that keys of others are for."""
     scopes = sorted([key.uid, *key.actions, "", *key.indexes] for key in keys)
-    canonical = json.dumps([sorted(indexes), scopes], separators=(",", ":"))
+    others = [sorted(shared)] if shared else []
+    canonical = json.dumps([sorted(indexes), scopes, *others], separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]

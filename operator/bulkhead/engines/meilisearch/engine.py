@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
@@ -21,7 +20,7 @@ from bulkhead.engines.http import HttpClient
 from bulkhead.engines.meilisearch import decide as rules
 from bulkhead.engines.meilisearch import probe
 from bulkhead.engines.meilisearch.api import MeilisearchApi
-from bulkhead.engines.meilisearch.decide import REGISTER, Marker, Owner, Seen, SeenIndex, SeenServer
+from bulkhead.engines.meilisearch.decide import REGISTER, Marker, Owner, Seen, SeenIndex, SeenServer, Wanted
 from bulkhead.engines.meilisearch.errors import RIGHTS
 from bulkhead.engines.meilisearch.keys import Key, issue, key_uid, key_value, master_fingerprint
 from bulkhead.engines.meilisearch.steps import (
@@ -92,13 +91,17 @@ class MeilisearchEngine:
 
     async def observe(self, request: Request) -> Seen:
         wanted = rules.wanted_of(request)
-        (marker, owners), indexes, keys = await asyncio.gather(
-            self._api.register(wanted.names), self._indexes(wanted.names), self._keys(request)
+        (marker, owners), indexes, (keys, strangers) = await asyncio.gather(
+            self._api.register(wanted.names), self._indexes(wanted.names), self._keys(request, wanted)
         )
         if not (marker or request.holding.server) and request.access is Access.OPEN:
             raise Unavailable("while looking at Meilisearch: it is not prepared yet; its DataPlane does that first")
         server = marker.identity if marker else ""
-        seen = Seen(server=server, indexes=await self._emptiness(indexes, owners), owners=owners, keys=keys)
+        indexes = await self._emptiness(indexes, owners)
+        seen = Seen(server=server, indexes=indexes, owners=owners, keys=keys, strangers=strangers)
+        if request.access is Access.OPEN and not request.closely and rules.opens_anew(wanted, seen):
+            keys, strangers = await self._all_keys(request, wanted)
+            return replace(seen, keys=keys, strangers=strangers)
         names = rules.removable(wanted, seen) if request.access is Access.CUT else ()
         if not names:
             return seen
@@ -144,19 +147,9 @@ class MeilisearchEngine:
 
     async def survey(self) -> Mapping[str, str]:
         created = {index.uid: index.created_at async for index in self._api.indexes()}
-        indexes: dict[str, list[str]] = defaultdict(list)
-        keys: dict[str, list[Key]] = defaultdict(list)
-        async for name, owner in self._api.owners():
-            if uid := self._uid_of(owner.mark):
-                indexes[uid] += [name] if created.get(name) == owner.created_at else []
-        async for key in self._api.all_keys():
-            if uid := self._uid_of(key.name):
-                keys[uid].append(key)
-        return {uid: rules.digest(indexes[uid], keys[uid]) for uid in {*indexes, *keys}}
-
-    def _uid_of(self, mark: str) -> str | None:
-        stamp = Stamp.parse(mark)
-        return stamp.uid if stamp and stamp.installation == self._installation else None
+        owners = {name: owner async for name, owner in self._api.owners()}
+        keys = [key async for key in self._api.all_keys()]
+        return rules.surveyed(self._installation, created, owners, keys)
 
     async def _indexes(self, names: Iterable[str]) -> dict[str, SeenIndex]:
         found = await asyncio.gather(*(self._index(name) for name in names))
@@ -177,14 +170,23 @@ class MeilisearchEngine:
         counted = dict(zip(unsure, empty, strict=True))
         return {name: replace(index, empty=counted.get(name, False)) for name, index in indexes.items()}
 
-    async def _keys(self, request: Request) -> tuple[Key, ...]:
-        """By generation while access is open: all that the record can know of. All keys of the server where it is
-        cut: one that an older copy of the record does not know would open what a successor gets under these names."""
-        newest = max((credential.generation for credential in request.holding.credentials), default=0)
-        uids = [key_uid(request.stamp, generation) for generation in range(1, newest + 1)]
-        if request.access is Access.OPEN:
-            return tuple(filter(None, await asyncio.gather(*map(self._api.key, uids))))
-        return tuple([key async for key in self._api.all_keys() if key.uid in uids or key.name == str(request.stamp)])
+    async def _keys(self, request: Request, wanted: Wanted) -> tuple[tuple[Key, ...], tuple[Key, ...]]:
+        """Ours, and those of others for one of our names. By generation while access is open: all that the record can
+        know of. All keys of the server at a close look and where access is cut: one that an older copy of the record
+        does not know would open what a successor gets under these names."""
+        if request.closely or request.access is Access.CUT:
+            return await self._all_keys(request, wanted)
+        found = await asyncio.gather(*map(self._api.key, _uids(request)))
+        return tuple(filter(None, found)), ()
+
+    async def _all_keys(self, request: Request, wanted: Wanted) -> tuple[tuple[Key, ...], tuple[Key, ...]]:
+        uids, ours, strangers = _uids(request), [], []
+        async for key in self._api.all_keys():
+            if key.uid in uids or key.name == str(request.stamp):
+                ours.append(key)
+            elif any(map(key.names, wanted.names)):
+                strangers.append(key)
+        return tuple(ours), tuple(strangers)
 
     async def _stamp(self, stamp: Stamp, names: tuple[str, ...]) -> None:
         found = dict(zip(names, await asyncio.gather(*map(self._api.index, names)), strict=True))
@@ -210,3 +212,9 @@ class MeilisearchEngine:
         value = await self._api.create_key(key)
         if value is not None and value != key_value(self._master_key, key.uid):
             raise Refused(f"while creating key {key.uid}: the server gave it another value than derived: {RIGHTS}")
+
+
+def _uids(request: Request) -> tuple[str, ...]:
+    """Of the keys of every generation up to the newest that the record knows."""
+    newest = max((credential.generation for credential in request.holding.credentials), default=0)
+    return tuple(key_uid(request.stamp, generation) for generation in range(1, newest + 1))

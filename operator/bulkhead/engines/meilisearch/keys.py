@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import uuid
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from bulkhead.api.ownership import Stamp
@@ -24,6 +25,7 @@ ACTIONS = ("documents.add", "documents.delete", "documents.get", "indexes.get", 
 client waits for a document to be there rather than for its task. `indexes.update` would rename an index into any free
 name, `settings.update` can stall the one task queue of all, `*`, `*.get` and an empty list of indexes reach everything.
 """
+EVERY_INDEX = "*"
 MIN_KEY_BYTES = 16
 """What the server itself demands in production. Who holds a key can look for the master key offline and unseen."""
 
@@ -39,6 +41,15 @@ class Key:
     actions: tuple[str, ...]
     indexes: tuple[str, ...]
     expires_at: str | None = None
+
+    def names(self, index: str) -> bool:
+        """Whether it is for `index`: listed, or by a pattern. One for all indexes, such as the server's own default
+        keys, is an administrator's and names none."""
+        return any(index == each or (each.endswith("*") and index.startswith(each[:-1])) for each in self._named)
+
+    @property
+    def _named(self) -> Iterator[str]:
+        return (each for each in self.indexes if each != EVERY_INDEX)
 
 
 def key_uid(stamp: Stamp, generation: int) -> str:

@@ -76,6 +76,10 @@ def key(generation: int = 1, indexes: tuple[str, ...] = INDEXES) -> Key:
     return tenant_key(stamp(), generation, indexes)
 
 
+def foreign_key(*indexes: str, name: str = str(stamp(uid="former"))) -> Key:
+    return Key("a-uid", name, ("search",), indexes)
+
+
 def seen(
     indexes: dict[str, SeenIndex] | None = None,
     owners: dict[str, Owner] | None = None,
@@ -84,6 +88,7 @@ def seen(
     server: str = IDENTITY,
     waiting_tasks: int = 0,
     tasks: int = 0,
+    strangers: tuple[Key, ...] = (),
 ) -> Seen:
     return Seen(
         server=server,
@@ -92,6 +97,7 @@ def seen(
         keys=keys,
         waiting_tasks=waiting_tasks,
         tasks=tasks,
+        strangers=strangers,
     )
 
 

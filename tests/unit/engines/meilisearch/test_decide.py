@@ -148,6 +148,49 @@ def test_an_empty_one_in_the_place_of_a_provisioned_index_does_not_hide_the_loss
     assert decide(request, with_index(ENTRIES, gen.index(empty=True), owner)) == DataMissing("index", ENTRIES)
 
 
+THEIRS = Conflict("key", "a-uid", "installation here, UID former")
+
+
+@pytest.mark.parametrize("index", [ENTRIES, "acme_*", "a*"])
+def test_a_key_of_another_for_our_index_is_a_conflict_before_anything_is_claimed_made_or_opened(index: str) -> None:
+    strangers = (gen.foreign_key("theirs", index),)
+    assert decide(gen.request(held=gen.holding(claimed=())), gen.seen(strangers=strangers)) == THEIRS
+    assert decide(gen.request(), gen.seen(strangers=strangers)) == THEIRS
+    assert decide(gen.request(), replace(gen.in_place(), strangers=strangers)) == THEIRS
+    lost = gen.request(held=gen.holding(provisioned=gen.PROVISIONED))
+    assert decide(lost, gen.seen(strangers=strangers)) == THEIRS
+
+
+@pytest.mark.parametrize("name", ["", "a dashboard"])
+def test_a_key_that_bears_no_stamp_is_nobodys_of_ours(name: str) -> None:
+    decision = decide(gen.request(), gen.seen(strangers=(gen.foreign_key(ENTRIES, name=name),)))
+    assert isinstance(decision, Conflict)
+    assert (decision.kind, decision.name) == ("key", "a-uid")
+
+
+@pytest.mark.parametrize("index", ["*", "acme_entries2", "acme_entrie", "acme2*", "entries"])
+def test_a_key_for_all_indexes_is_an_administrators_and_one_for_another_is_no_concern_of_ours(index: str) -> None:
+    seen = replace(gen.in_place(), strangers=(gen.foreign_key(index),))
+    assert decide(gen.request(), seen) == Do((), provisions=COMPLETE)
+
+
+def test_an_index_of_another_is_named_before_the_key_for_it() -> None:
+    seen = replace(with_index(ENTRIES, gen.index(), None), strangers=(gen.foreign_key(ENTRIES),))
+    assert decide(gen.request(), seen) == Conflict("index", ENTRIES, "it bears no stamp")
+
+
+def test_a_key_of_another_for_an_index_that_nobody_asks_for_any_more_is_in_nobodys_way() -> None:
+    seen = replace(gen.in_place(), strangers=(gen.foreign_key(NOTES),))
+    assert decide(gen.request(held=BEGUN), seen) == Do((), provisions=COMPLETE)
+
+
+def test_keys_of_others_are_looked_for_whenever_one_of_ours_is_to_be_made() -> None:
+    wanted = rules.wanted_of(gen.request())
+    assert rules.opens_anew(wanted, gen.seen())
+    assert rules.opens_anew(wanted, gen.in_place(gen.key(indexes=(ENTRIES,))))
+    assert not rules.opens_anew(wanted, gen.in_place())
+
+
 def test_a_conflict_weighs_more_than_a_loss_and_a_loss_more_than_a_missing_claim() -> None:
     held = gen.holding(claimed=(), provisioned=(f"index/{ENTRIES}",))
     foreign = gen.seen({DATASETS: gen.index()})
@@ -473,3 +516,21 @@ def test_the_digest_tells_a_lost_index_a_cut_and_another_scope_apart() -> None:
 def test_the_digest_does_not_hang_on_the_order() -> None:
     one, two = gen.key(), gen.key(2)
     assert rules.digest(["b", "a"], [two, one]) == rules.digest(["a", "b"], [one, two])
+
+
+def surveyed(*keys: Key) -> str:
+    created = dict.fromkeys(gen.INDEXES, gen.CREATED)
+    return rules.surveyed("here", created, dict.fromkeys(gen.INDEXES, gen.owner()), keys)[gen.UID]
+
+
+def test_a_survey_shows_the_index_that_keys_of_others_are_for() -> None:
+    alone = surveyed(gen.key())
+    assert alone == rules.digest(gen.INDEXES, [gen.key()])
+    assert surveyed(gen.key(), gen.foreign_key(ENTRIES)) == rules.digest(gen.INDEXES, [gen.key()], [ENTRIES])
+    assert surveyed(gen.key(), gen.foreign_key("acme_*")) == rules.digest(gen.INDEXES, [gen.key()], gen.INDEXES)
+    assert surveyed(gen.key(), gen.foreign_key("*", name="Default Search API Key")) == alone
+    assert surveyed(gen.key(), gen.foreign_key("acme_entries2")) == alone
+
+
+def test_a_survey_of_a_tenant_that_is_cut_does_not_hang_on_keys_of_others() -> None:
+    assert surveyed(gen.foreign_key(ENTRIES)) == rules.digest(gen.INDEXES, [])
