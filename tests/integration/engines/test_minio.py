@@ -18,6 +18,8 @@ from minio.versioningconfig import VersioningConfig
 
 from bulkhead.engines.contract import Conflict, DataMissing, EngineChanged, Request
 from bulkhead.engines.errors import Refused, Unavailable
+from bulkhead.engines.minio import listing
+from bulkhead.engines.minio.state import Uploads
 from bulkhead.engines.minio.steps import CreateUser, MinioStep, RemoveUser
 from hack.plane.minio import Minio as Server
 from tests.integration.engines.cost import Tally
@@ -447,6 +449,39 @@ async def test_a_namesake_can_not_go_on_with_an_upload_of_the_former_owner(serve
     await driver.erase(first)
     second = await driver.converge(driver.request(uid="the-second"))
     assert answer_to(lambda: upload_parts(client_of(server, second), BUCKET, "k", upload)) == "NoSuchUpload"
+
+
+async def test_more_uploads_than_one_look_takes_are_neither_read_by_a_cut_nor_left_by_an_erasure(
+    server: Server, driver: Driver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_once, all_of_them = 100, 250
+    monkeypatch.setattr("bulkhead.engines.minio.engine.MOST_UPLOADS", at_once)
+    request = await driver.converge(driver.request())
+    tenant = client_of(server, request)
+    for number in range(all_of_them):
+        tenant._create_multipart_upload(BUCKET, f"{'long/' * 100}{number}", {})
+    looks = _looks_at_uploads(monkeypatch)
+    await driver.converge(gen.cut(request))
+    assert looks == []
+
+    await driver.erase(request, rounds=6)
+    assert looks == [at_once, at_once, all_of_them - 2 * at_once]
+    assert BUCKET not in inventory(server)["buckets"]  # type: ignore[operator]  # names of buckets
+    root(server).make_bucket(BUCKET)
+    assert list_uploads(root(server), BUCKET, "") == []
+
+
+def _looks_at_uploads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many uploads each look takes in from now on."""
+    read, looks = listing.read, list[int]()
+
+    def counted(answer: listing.Answer, most: int) -> Uploads:
+        found = read(answer, most)
+        looks.append(len(found.found))
+        return found
+
+    monkeypatch.setattr("bulkhead.engines.minio.listing.read", counted)
+    return looks
 
 
 async def test_a_namesake_can_not_find_an_upload_that_the_server_forgot_in_a_restart(

@@ -18,10 +18,10 @@ from minio.error import S3Error
 
 from bulkhead.api.ownership import Stamp
 from bulkhead.api.sensitive import Sensitive
-from bulkhead.engines.minio import policy
+from bulkhead.engines.minio import listing, policy
 from bulkhead.engines.minio.envelope import sealed
 from bulkhead.engines.minio.errors import Tolerated, code_of
-from bulkhead.engines.minio.state import Policy, Upload, User
+from bulkhead.engines.minio.state import Policy, Uploads, User
 
 CONNECT_SECONDS = 5.0
 READ_SECONDS = 10.0
@@ -29,6 +29,9 @@ POOL_SIZE = 3
 """As many as there are threads that call."""
 
 LOCKS_READ = 100
+
+UPLOADS_ASKED_FOR = 1000
+"""What S3 allows at most. MinIO does not heed it."""
 
 INSTALLATION_TAG = "bulkhead.dev/installation"
 UID_TAG = "bulkhead.dev/uid"
@@ -103,9 +106,13 @@ class _Objects(Minio):
     def locate_bucket(self, bucket: str) -> None:
         self._execute("GET", bucket, query_params={"location": ""})
 
-    def uploads(self, bucket: str) -> tuple[Upload, ...]:
-        found = self._list_multipart_uploads(bucket).uploads
-        return tuple(Upload(str(upload.object_name), str(upload.upload_id)) for upload in found)
+    def uploads(self, bucket: str, most: int) -> Uploads:
+        query: dict[str, Any] = {"uploads": "", "encoding-type": "url", "max-uploads": str(UPLOADS_ASKED_FOR)}
+        response = self._execute("GET", bucket, query_params=query, preload_content=False)
+        try:
+            return listing.read(response, most)
+        finally:
+            response.close()  # not given back: what was left unread would be taken for the next answer
 
     def abort_upload(self, bucket: str, key: str, upload_id: str) -> None:
         self._abort_multipart_upload(bucket, key, upload_id)
@@ -191,13 +198,14 @@ class Api:
     def is_empty(self, bucket: str) -> bool:
         """Neither objects, versions, delete markers nor unfinished uploads."""
         objects = self._objects.list_objects(bucket, recursive=True, include_version=True)
-        return next(iter(objects), None) is None and not self._objects.uploads(bucket)
+        return next(iter(objects), None) is None and not self._objects.uploads(bucket, 1).found
 
-    def uploads(self, bucket: str) -> tuple[Upload, ...]:
-        """Unfinished uploads that were begun since this server process was started; it knows no others."""
+    def uploads(self, bucket: str, most: int) -> Uploads:
+        """At most so many unfinished uploads, of those that were begun since this server process was started; it knows
+        no others."""
         with Tolerated("NoSuchBucket"):
-            return self._objects.uploads(bucket)
-        return ()
+            return self._objects.uploads(bucket, most)
+        return Uploads()
 
     def locked_until(self, bucket: str) -> str:
         """The latest day until which one of the bucket's first objects is locked; empty: none is."""

@@ -74,9 +74,9 @@ def decide(request: Request, seen: Seen) -> Decision:
 
 
 def decide_removal(request: Request, seen: Seen) -> Do | EngineChanged:
-    """The steps that erase what is ours. Access is cut first and looked at again, so that no upload that was under way
-    escapes the list of those to abort. Raises ValueError for a request that is not `Access.CUT`: only with that are
-    uploads looked up."""
+    """The steps that erase what is ours: first access is cut, then users go, then the bucket. Each is looked at again
+    before the next, so that no upload that was under way escapes the list of those to abort. Raises ValueError for a
+    request that is not `Access.CUT`: only with that are uploads looked up."""
     if request.access is not Access.CUT:
         raise ValueError("removal needs a request with access cut")
     if changed := engine_changed(request.holding.server, seen.server):
@@ -84,6 +84,13 @@ def decide_removal(request: Request, seen: Seen) -> Do | EngineChanged:
     wanted = wanted_of(request)
     cut = tuple(_cut(request, wanted, seen))
     return Do(cut or tuple(_erase(request, wanted, seen)))
+
+
+def uploads_matter(request: Request, seen: Seen) -> bool:
+    """Whether unfinished uploads are what is to go next. While users of ours are left, as in any suspension, they are
+    not: there may be more of them than are cheap to list, and a cut has no need of them."""
+    ours = seen.bucket is not None and _bucket_is_ours(request, seen.bucket)
+    return request.access is Access.CUT and ours and next(_our_users(request, seen), None) is None
 
 
 def _conflict(request: Request, wanted: Wanted, seen: Seen) -> Conflict | None:
@@ -180,12 +187,17 @@ def _cut(request: Request, wanted: Wanted, seen: Seen) -> Iterator[MinioStep]:
 
 
 def _erase(request: Request, wanted: Wanted, seen: Seen) -> Iterator[MinioStep]:
+    users = tuple(_our_users(request, seen))
+    if users:
+        for access_key, user in users:
+            yield from _retire(access_key, user)
+        return
     if seen.bucket is not None and _bucket_is_ours(request, seen.bucket):
-        for upload in seen.uploads:  # before the bucket: they survive it, and its namesake could read them
+        for upload in seen.uploads.found:  # before the bucket: they survive it, and its namesake could read them
             yield AbortUpload(wanted.bucket, upload.key, upload.upload_id)
+        if seen.uploads.more:
+            return
         yield EraseBucket(wanted.bucket) if seen.bucket.stamp else RemoveEmptyBucket(wanted.bucket)
-    for access_key, user in _our_users(request, seen):
-        yield from _retire(access_key, user)
     if seen.policy is not None and _policy_is_ours(request, seen.policy):
         yield RemovePolicy(wanted.policy)
 

@@ -31,7 +31,7 @@ from bulkhead.engines.minio import release
 from bulkhead.engines.minio.act import perform
 from bulkhead.engines.minio.api import Api
 from bulkhead.engines.minio.binding import binding
-from bulkhead.engines.minio.decide import decide, decide_removal
+from bulkhead.engines.minio.decide import decide, decide_removal, uploads_matter
 from bulkhead.engines.minio.lane import Lane
 from bulkhead.engines.minio.state import Bucket, Seen, ServerSeen, User
 from bulkhead.engines.minio.steps import MinioStep
@@ -43,6 +43,9 @@ SEALED_THREADS = 1
 
 SECRET_BYTES = 30
 """Makes 40 characters of URL-safe Base64, as many as MinIO makes itself."""
+
+MOST_UPLOADS = 10_000
+"""Unfinished uploads that one look takes: a key has up to a kilobyte, so some 15 MB. The next look takes others."""
 
 MOST_UNKNOWN = 100
 """Users that one look finds beyond the newest one of the record."""
@@ -124,10 +127,11 @@ class MinioEngine:
         bucket = await self._bucket(api, names.bucket)
         found = await self._plain.call(f'looking at policy "{names.policy}"', api.policy, names.policy)
         users = await self._users(api, request)
-        if request.access is Access.OPEN:
-            return Seen(info.deployment_id, bucket, found, users)
-        uploads = await self._plain.call(doing, api.uploads, names.bucket)
-        return Seen(info.deployment_id, bucket, found, users, uploads)
+        seen = Seen(info.deployment_id, bucket, found, users)
+        if not uploads_matter(request, seen):
+            return seen
+        uploads = await self._plain.call(f"{doing} for uploads", api.uploads, names.bucket, MOST_UPLOADS)
+        return replace(seen, uploads=uploads)
 
     def decide(self, request: Request, seen: Seen) -> Decision:
         return decide(request, seen)

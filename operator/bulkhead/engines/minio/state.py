@@ -63,6 +63,15 @@ class Upload:
 
 
 @dataclass(frozen=True, slots=True)
+class Uploads:
+    """Unfinished uploads, as many as one look takes."""
+
+    found: tuple[Upload, ...] = ()
+    more: bool = False
+    """Whether there are others."""
+
+
+@dataclass(frozen=True, slots=True)
 class Seen:
     """What is there under the names of one tenant."""
 
@@ -72,8 +81,8 @@ class Seen:
     policy: Policy | None
     users: Mapping[str, User] = field(default_factory=dict)
     """By access key: those in force, and before them others under our names, in the order in which they are removed."""
-    uploads: tuple[Upload, ...] = ()
-    """Only looked at with access cut."""
+    uploads: Uploads = Uploads()
+    """Only looked at where the bucket is all that is left to erase."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from bulkhead.api.sensitive import Sensitive
-from bulkhead.engines.minio.state import Bucket, Policy, Seen, User
+from bulkhead.engines.contract import Request
+from bulkhead.engines.minio.decide import uploads_matter
+from bulkhead.engines.minio.state import Bucket, Policy, Seen, Uploads, User
 from bulkhead.engines.minio.steps import (
     AbortUpload,
     AttachPolicy,
@@ -36,6 +38,17 @@ class Impossible(AssertionError):
     """The server would refuse this step here."""
 
 
+MOST_UPLOADS = 2
+
+
+def look(request: Request, world: Seen) -> Seen:
+    """What a look shows of all that is there."""
+    if not uploads_matter(request, world):
+        return replace(world, uploads=Uploads())
+    held = world.uploads.found
+    return replace(world, uploads=Uploads(held[:MOST_UPLOADS], more=len(held) > MOST_UPLOADS))
+
+
 def after(seen: Seen, step: MinioStep) -> Seen:
     """What is there when `step` is done."""
     if isinstance(step, UserStep):
@@ -43,7 +56,8 @@ def after(seen: Seen, step: MinioStep) -> Seen:
     if isinstance(step, PolicyStep):
         return replace(seen, policy=_policy_after(seen, step))
     if isinstance(step, AbortUpload):
-        return replace(seen, uploads=tuple(upload for upload in seen.uploads if upload.upload_id != step.upload_id))
+        left = tuple(upload for upload in seen.uploads.found if upload.upload_id != step.upload_id)
+        return replace(seen, uploads=Uploads(left))
     return replace(seen, bucket=_bucket_after(seen, step))
 
 
@@ -52,7 +66,7 @@ def _bucket_after(seen: Seen, step: BucketStep) -> Bucket | None:
     possible = {
         CreateBucket: seen.bucket is None,
         RemoveEmptyBucket: there.empty,
-        EraseBucket: not seen.uploads,  # they would survive it
+        EraseBucket: not seen.uploads.found,  # they would survive it
     }
     if not possible.get(type(step), seen.bucket is not None):
         raise Impossible(str(step))

@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 
 from bulkhead.engines.contract import Do, Request
 from bulkhead.engines.minio.decide import decide, decide_removal
-from bulkhead.engines.minio.state import Bucket, Policy, Seen, Upload, User
+from bulkhead.engines.minio.state import Bucket, Policy, Seen, Upload, Uploads, User
 from tests.unit.engines.minio import gen
-from tests.unit.engines.minio.model import after
+from tests.unit.engines.minio.model import after, look
 
 KEYS = [gen.names().access_key(generation) for generation in (1, 2, 3)]
 WANTED = gen.wanted()
@@ -24,8 +24,8 @@ documents = st.sampled_from([WANTED.document, "{}"])
 policies = st.builds(Policy, stamp=stamps.filter(bool), document=documents) | st.just(Policy(None, "{}"))
 names = st.frozensets(st.sampled_from(["acme", "readwrite"]))
 users = st.builds(User, enabled=st.booleans(), policies=names, groups=names, secret_differs=st.booleans())
-uploads = st.lists(st.builds(Upload, st.just("k"), st.sampled_from(["1", "2", "3"])), max_size=3, unique=True).map(
-    tuple
+uploads = st.lists(st.builds(Upload, st.just("k"), st.sampled_from("12345")), max_size=5, unique=True).map(
+    lambda held: Uploads(tuple(held))
 )
 worlds = st.builds(
     Seen,
@@ -48,7 +48,8 @@ def run(request: Request, seen: Seen, *, crash_after: int, removal: bool = False
     """Decide and act until nothing is left to do, with one crash after so many steps. At most so many rounds beside
     that one."""
     for _ in range(rounds + 1):
-        decision = decide_removal(request, seen) if removal else decide(request, seen)
+        shown = look(request, seen)
+        decision = decide_removal(request, shown) if removal else decide(request, shown)
         steps = decision.steps if isinstance(decision, Do) else ()
         if not steps:
             return seen
@@ -92,7 +93,7 @@ def test_what_was_cut_is_the_same_when_it_is_open_again(request: Request, world:
 
 @given(requests, worlds, crashes)
 def test_removal_leaves_nothing_of_ours_and_all_of_others(request: Request, world: Seen, crash_after: int) -> None:
-    end = run(gen.cut(request), world, crash_after=crash_after, removal=True)
+    end = run(gen.cut(request), world, crash_after=crash_after, removal=True, rounds=6)
     assert end.bucket is None or end.bucket == world.bucket
     assert end.policy is None or end.policy == world.policy
     for thing in (end.bucket, end.policy):

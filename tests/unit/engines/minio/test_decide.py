@@ -6,8 +6,8 @@ import pytest
 
 from bulkhead.api.ownership import Stamp
 from bulkhead.engines.contract import Access, ClaimFirst, Conflict, DataMissing, Do, EngineChanged, Invalid
-from bulkhead.engines.minio.decide import decide, decide_removal
-from bulkhead.engines.minio.state import Upload, User
+from bulkhead.engines.minio.decide import decide, decide_removal, uploads_matter
+from bulkhead.engines.minio.state import Seen, Upload, Uploads, User
 from bulkhead.engines.minio.steps import (
     AbortUpload,
     AttachPolicy,
@@ -235,21 +235,42 @@ DISABLED = {KEY: User(enabled=False)}
 
 
 def test_removal_cuts_access_first_and_does_nothing_else_in_that_round() -> None:
-    seen = gen.seen(uploads=(Upload("k", "id"),))
-    assert decide_removal(ERASED, seen) == Do(CUT)
+    assert decide_removal(ERASED, gen.seen()) == Do(CUT)
+
+
+def test_users_go_next_and_by_themselves_for_uploads_are_not_looked_up_before() -> None:
+    assert decide_removal(ERASED, gen.seen(users=DISABLED)) == Do((RevokeSessions(KEY), RemoveUser(KEY)))
 
 
 def test_unfinished_uploads_are_aborted_before_the_bucket_goes_and_the_policy_goes_last() -> None:
-    seen = gen.seen(users=DISABLED, uploads=(Upload("k", "id"),))
+    seen = gen.seen(users={}, uploads=Uploads((Upload("k", "id"),)))
     assert decide_removal(ERASED, seen) == Do(
-        (
-            AbortUpload(BUCKET, "k", "id"),
-            EraseBucket(BUCKET),
-            RevokeSessions(KEY),
-            RemoveUser(KEY),
-            RemovePolicy(POLICY),
-        )
+        (AbortUpload(BUCKET, "k", "id"), EraseBucket(BUCKET), RemovePolicy(POLICY))
     )
+
+
+def test_the_bucket_stays_while_one_look_does_not_take_in_all_its_uploads() -> None:
+    seen = gen.seen(users={}, uploads=Uploads((Upload("k", "id"),), more=True))
+    assert decide_removal(ERASED, seen) == Do((AbortUpload(BUCKET, "k", "id"),))
+
+
+@pytest.mark.parametrize(
+    ("access", "seen"),
+    [
+        (Access.OPEN, gen.seen(users={})),
+        (Access.CUT, gen.seen()),
+        (Access.CUT, gen.seen(users=DISABLED)),
+        (Access.CUT, gen.seen(users={}, bucket=None)),
+        (Access.CUT, gen.seen(users={}, bucket=gen.bucket(stamp=STRANGER))),
+    ],
+    ids=["open", "to be cut", "suspended", "without a bucket", "somebody else's"],
+)
+def test_uploads_are_not_looked_up_where_no_step_would_need_them(access: Access, seen: Seen) -> None:
+    assert not uploads_matter(gen.request(access=access), seen)
+
+
+def test_uploads_are_looked_up_once_no_user_of_ours_is_left() -> None:
+    assert uploads_matter(ERASED, gen.seen(users={}))
 
 
 def test_nothing_left_means_nothing_to_do() -> None:
@@ -264,7 +285,7 @@ def test_a_bucket_without_a_stamp_is_only_ever_removed_empty() -> None:
 @pytest.mark.parametrize("stamp", [None, STRANGER, FOREIGN])
 def test_removal_passes_over_what_is_not_ours(stamp: Stamp | None) -> None:
     seen = gen.seen(
-        bucket=gen.bucket(stamp=stamp), policy=gen.policy(stamp=stamp), users={}, uploads=(Upload("k", "i"),)
+        bucket=gen.bucket(stamp=stamp), policy=gen.policy(stamp=stamp), users={}, uploads=Uploads((Upload("k", "i"),))
     )
     assert decide_removal(ERASED, seen) == Do()
 
