@@ -98,13 +98,16 @@ async def test_a_platform_that_is_not_there_is_silent(scripted: ScriptedPlatform
     "drops", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 4096\r\n\r\n"], ids=["nothing", "a drop at a time"]
 )
 async def test_a_platform_that_takes_for_ever_is_silent_when_the_time_of_a_call_is_over(drops: bytes) -> None:
-    async def drip(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        gone = asyncio.create_task(reader.read())
         with contextlib.suppress(ConnectionError):
             writer.write(drops)
-            while not writer.is_closing():
+            while not gone.done():
                 writer.write(b" " if drops else b"")
                 await writer.drain()
-                await asyncio.sleep(0.05)
+                await asyncio.wait({gone}, timeout=0.05)
+        await asyncio.gather(gone, return_exceptions=True)
+        writer.close()  # since Python 3.12 the server waits for that
 
     async with await asyncio.start_server(drip, "127.0.0.1", 0) as server:
         client = gen.client(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", seconds=0.5)
