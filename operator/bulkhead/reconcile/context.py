@@ -18,6 +18,7 @@ from bulkhead.api.tenant import Tenant
 from bulkhead.engines.contract import Access
 from bulkhead.protocol.address import platform_url
 from bulkhead.protocol.errors import Malformed
+from bulkhead.reconcile.orphans import clear_up
 from bulkhead.reconcile.planes import OpenPlane, Planes
 from bulkhead.reconcile.view import View
 
@@ -151,8 +152,7 @@ def _rival(cluster: DataCluster, tenant: Tenant, view: View) -> Unresolved | Non
             return Unresolved(
                 Reason.NAME_RESERVED,
                 f'the names of "{cluster.metadata.name}" are reserved for {left} of a former DataCluster '
-                f"(UID {other.uid}): choose another name; or clear up what it has in the engines, then delete the "
-                f"Secret record-{other.uid} in the operator's namespace",
+                f"(UID {other.uid}): choose another name; or {clear_up(other.uid)}",
             )
     return None
 

@@ -45,7 +45,7 @@ from bulkhead.reconcile.converge import (
     reconsidered,
 )
 from bulkhead.reconcile.deps import DONE, RETRY, Deps, Outcome
-from bulkhead.reconcile.orphans import left_on, orphaned_records
+from bulkhead.reconcile.orphans import clear_up, left_on, orphaned_records
 from bulkhead.reconcile.planes import OpenEngine, OpenPlane
 from bulkhead.reconcile.records import OpenRecord, RecordUnreadable
 from bulkhead.reconcile.registered import NO_PLATFORM, Standing
@@ -135,8 +135,8 @@ def _leaving(plane: DataPlane, deps: Deps) -> Verdict | None:
     if left := left_on(plane.metadata.name, deps.view):
         return waiting(
             Reason.IN_USE,
-            f"its engines hold what is left of DataClusters that are gone: {left}. Nothing of it is erased: clear it "
-            "up there, then delete, in the operator's namespace, the Secret record-<UID> of each",
+            f"its engines hold what is left of DataClusters that are gone: {left}. Nothing of it is erased. For "
+            f"each: {clear_up()}",
         )
     return READY
 

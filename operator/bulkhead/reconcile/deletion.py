@@ -32,7 +32,8 @@ log = structlog.get_logger(__name__)
 _RECORD_LOST = waiting(
     Reason.RECORD_UNREADABLE,
     "its record (a Secret in the operator's namespace) is gone, so nobody knows what to cut and erase: restore that "
-    f"Secret, or clear up by hand and take the finalizer {labels.FINALIZER} off this object",
+    'Secret, or clear up by hand (docs/operations.md, "After a deletion") what opens it and what it has, and take the '
+    f"finalizer {labels.FINALIZER} off this object",
 )
 _TENANT_UNREADABLE = waiting(
     Reason.INVALID_SPEC,

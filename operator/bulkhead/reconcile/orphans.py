@@ -17,6 +17,16 @@ LISTED = 6
 """Most orphans that a message names: with the longest names they still fit into it."""
 
 
+def clear_up(uid: str = "<UID>") -> str:
+    """How an administrator ends what is left of one. What opens it is easily forgotten, and opens what a successor of
+    the name gets."""
+    return (
+        "clear up in the engines, first what opens it (Postgres log-in roles, MinIO users and policy, its point in "
+        f"Qdrant's bulkhead_tokens, Meilisearch keys), then the data, then delete the Secret record-{uid} in the "
+        'operator\'s namespace (docs/operations.md, "After a deletion")'
+    )
+
+
 def orphans(view: View) -> Iterator[Outline]:
     """Records that no DataCluster of their UID, and no retained data, accounts for."""
     for outline in view.outlines():
@@ -53,6 +63,5 @@ def _named(found: Collection[tuple[str, str]]) -> str:
 def _message(found: Collection[tuple[str, str]]) -> str:
     return (
         f"DataClusters are gone whose finalizer was taken off by hand: {_named(found)}. Nothing of theirs is erased, "
-        "and their names stay reserved: clear up what they have in the engines, then delete, in the operator's "
-        "namespace, the Secret record-<UID> of each"
+        f"and their names stay reserved. For each: {clear_up()}"
     )

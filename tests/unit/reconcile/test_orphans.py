@@ -12,10 +12,12 @@ from bulkhead.api.record import Outline
 from bulkhead.kube.children import ChildMeta
 from bulkhead.kube.resources import DATA_CLUSTERS, DATA_PLANES, SECRETS
 from bulkhead.reconcile import data_plane
+from bulkhead.reconcile.context import Unresolved, resolve
 from bulkhead.reconcile.orphans import LISTED, orphaned_records, orphans
+from bulkhead.reconcile.planes import Planes
 from bulkhead.reconcile.view import View
 from tests.unit.reconcile import gen
-from tests.unit.reconcile.desk import Desk
+from tests.unit.reconcile.desk import Desk, no_engine
 from tests.unit.reconcile.memory_kube import MemoryKube
 
 RETAINED = "2026-01-01T00:00:00Z"
@@ -85,8 +87,21 @@ def test_of_many_orphans_the_first_are_named_and_the_others_counted(count: int) 
     message = told(gen.view(*(gen.outline(s, uid=u) for s, u in zip(slugs, uids, strict=True)))).message
     assert [slug in message for slug in slugs[: LISTED + 1]] == [True] * LISTED + [False] * (count > LISTED)
     assert (f"and {count - LISTED} more" in message) == (count > LISTED)
-    assert "then delete" in message
+    assert "then delete the Secret record-<UID>" in message
+    assert "After a deletion" in message
     assert len(message.encode()) < MESSAGE_BYTES
+
+
+EASILY_FORGOTTEN = ("log-in roles", "MinIO users and policy", "bulkhead_tokens", "Meilisearch keys")
+
+
+def test_who_is_told_to_clear_up_is_told_what_opens_the_data() -> None:
+    view = gen.world(gen.cluster(), gen.outline(uid="u-former"))
+    reserved = resolve(gen.cluster(), view, Planes(no_engine))
+    assert isinstance(reserved, Unresolved)
+    for message in (told(view).message, reserved.message):
+        assert [each for each in EASILY_FORGOTTEN if each not in message] == []
+        assert len(message.encode()) < MESSAGE_BYTES
 
 
 def test_orphans_are_told_in_the_same_words_in_whatever_order_they_were_seen() -> None:
