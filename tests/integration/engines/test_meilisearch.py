@@ -304,6 +304,20 @@ async def test_a_cut_ends_the_key_at_once_and_resuming_is_the_reverse(
         assert len((await client.search(ENTRIES, q="hello")).body["hits"]) == 1
 
 
+async def test_an_index_that_lost_its_stamp_is_erased_once_it_has_it_back(
+    engine: MeilisearchEngine, admin: Client
+) -> None:
+    tenant = await Tenant.ready(engine)
+    document = (await admin.ask("GET", f"/indexes/{REGISTER}/documents/{ENTRIES}")).body
+    await admin.done("POST", f"/indexes/{REGISTER}/documents/delete-batch", [ENTRIES])
+    with pytest.raises(AssertionError, match="Conflict"):
+        await tenant.erase()
+    assert await admin.indexes() == {REGISTER, ENTRIES}
+    await admin.done("POST", f"/indexes/{REGISTER}/documents", [document])
+    await tenant.erase()
+    assert await admin.indexes() == {REGISTER}
+
+
 async def test_a_cut_of_one_leaves_the_other_alone(server: Server, engine: MeilisearchEngine) -> None:
     one, other = await Tenant.ready(engine, "a"), await Tenant.ready(engine, "ab")
     await one.cut()

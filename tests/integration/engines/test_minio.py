@@ -443,6 +443,23 @@ async def test_versions_and_delete_markers_are_erased_too(server: Server, driver
     assert root(server).list_buckets() == []
 
 
+async def test_a_bucket_that_lost_its_tags_is_not_told_to_be_erased_until_it_has_them_back(
+    server: Server, driver: Driver
+) -> None:
+    await driver.converge(driver.request())
+    request = driver.request(provisioned=("bucket",))
+    put(client_of(server, request), BUCKET)
+    tags = root(server).get_bucket_tags(BUCKET)
+    assert tags is not None
+    root(server).delete_bucket_tags(BUCKET)
+    with pytest.raises(AssertionError, match="Conflict"):
+        await driver.erase(request)
+    assert get(root(server), BUCKET) == b"x"
+    root(server).set_bucket_tags(BUCKET, tags)
+    await driver.erase(request)
+    assert not root(server).bucket_exists(BUCKET)
+
+
 async def test_a_namesake_can_not_go_on_with_an_upload_of_the_former_owner(server: Server, driver: Driver) -> None:
     first = await driver.converge(driver.request(uid="the-first"))
     upload = begin_upload(client_of(server, first), BUCKET, "k")

@@ -288,6 +288,33 @@ async def test_a_cut_ends_every_token_at_once_and_resuming_is_the_reverse(server
         assert len((await client.search("acme_entries")).result["points"]) == 1
 
 
+@pytest.mark.parametrize("payload", [{"tokens": ["uid-of-acme/1"]}, {"stamp": "x", "tokens": "uid-of-acme/1"}])
+async def test_a_cut_ends_tokens_whose_entry_lost_its_stamp(
+    server: Server, engine: QdrantEngine, admin: Client, payload: dict[str, object]
+) -> None:
+    tenant = await Tenant.ready(engine)
+    body = {"payload": payload, "points": [tokens.point_id(tenant.request.stamp)]}
+    assert (await admin.ask("PUT", "/collections/bulkhead_tokens/points/payload?wait=true", body)).status == 200
+    async with Client(server, token(tenant)) as client:
+        assert (await client.search("acme_entries")).status == 200
+        await tenant.cut()
+        assert (await client.search("acme_entries")).status in REFUSED
+
+
+async def test_a_collection_that_lost_its_stamp_is_erased_once_it_has_it_back(
+    engine: QdrantEngine, admin: Client
+) -> None:
+    tenant = await Tenant.ready(engine)
+    await admin.ask("PATCH", "/collections/acme_entries", {"metadata": {"bulkhead": None}})
+    with pytest.raises(AssertionError, match="Conflict"):
+        await tenant.erase()
+    assert "acme_entries" in await admin.names()
+    given_back = {"metadata": {"bulkhead": str(tenant.request.stamp)}}
+    await admin.ask("PATCH", "/collections/acme_entries", given_back)
+    await tenant.erase()
+    assert "acme_entries" not in await admin.names()
+
+
 async def test_a_cut_of_one_leaves_the_other_alone(server: Server, engine: QdrantEngine) -> None:
     one, other = await Tenant.ready(engine, "a"), await Tenant.ready(engine, "ab")
     await one.cut()

@@ -144,7 +144,7 @@ def decide(wanted: Wanted, seen: Seen) -> Decision:
     if changed := engine_changed(wanted.server, seen.server):
         return changed
     if wanted.access is Access.CUT:
-        return Do(_revocation(seen))
+        return _unless_stamps_are_lost(_revocation(seen), wanted, seen)
     if problem := _problem(wanted, seen):
         return problem
     kept = _kept(wanted, seen)
@@ -154,7 +154,7 @@ def decide(wanted: Wanted, seen: Seen) -> Decision:
     )
 
 
-def decide_removal(wanted: Wanted, seen: Seen) -> Do | EngineChanged:
+def decide_removal(wanted: Wanted, seen: Seen) -> Do | Conflict | EngineChanged:
     """Keys, then what waits to be done, then indexes, then the memory of them, and the stamps last of all.
 
     A waiting task could bring an index back after it was seen gone. The history of tasks is kept by name: a successor
@@ -167,13 +167,32 @@ def decide_removal(wanted: Wanted, seen: Seen) -> Do | EngineChanged:
     ours = removable(wanted, seen)
     stamped = tuple(name for name in ours if name in seen.owners)
     standing = tuple(name for name in ours if name in seen.indexes)
-    return Do((
+    steps = (
         *_revocation(seen),
         *((CancelTasks(ours),) if ours and seen.waiting_tasks else ()),
         *(DeleteIndex(name) for name in standing),
         *((DeleteTasks(ours),) if ours and (seen.tasks or standing) else ()),
         *((ReleaseIndexes(stamped),) if stamped else ()),
-    ))  # fmt: skip
+    )
+    return _unless_stamps_are_lost(steps, wanted, seen)
+
+
+def _unless_stamps_are_lost(steps: tuple[MeilisearchStep, ...], wanted: Wanted, seen: Seen) -> Do | Conflict:
+    """Once ours was provisioned, an index of our name without a stamp is most likely it still, and a key for it without
+    one may be our tenant's. They are not touched, but nobody is told that they are shut or gone either."""
+    return Do(steps) if steps else _unstamped(wanted, seen) or Do(steps)
+
+
+def _unstamped(wanted: Wanted, seen: Seen) -> Conflict | None:
+    for key in seen.strangers:
+        if Stamp.parse(key.name) is None and any(map(key.names, wanted.provisioned)):
+            return Conflict("key", key.uid, owner_of(key.name or None))
+    for name, index in seen.indexes.items():
+        if name in wanted.provisioned and name not in seen.owners:
+            back = f'{{"id": "{name}", "stamp": "{wanted.stamp}", "createdAt": "{index.created_at}"}}'
+            way_out = f'if it is the one that was made here, add {back} to the documents of index "{REGISTER}"'
+            return Conflict("index", name, f"{owner_of(None)}; {way_out}")
+    return None
 
 
 def opens_anew(wanted: Wanted, seen: Seen) -> bool:

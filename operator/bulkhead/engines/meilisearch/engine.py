@@ -14,7 +14,7 @@ from bulkhead.api.ownership import Stamp
 from bulkhead.api.record import Credential, EngineName, Holding
 from bulkhead.api.sensitive import Sensitive
 from bulkhead.engines.binding import reached_by
-from bulkhead.engines.contract import Access, Decision, Do, EngineChanged, Request, Server, ServerRequest
+from bulkhead.engines.contract import Access, Conflict, Decision, Do, EngineChanged, Request, Server, ServerRequest
 from bulkhead.engines.errors import Refused, Unavailable
 from bulkhead.engines.http import HttpClient
 from bulkhead.engines.meilisearch import decide as rules
@@ -113,7 +113,7 @@ class MeilisearchEngine:
     def decide(self, request: Request, seen: Seen) -> Decision:
         return rules.decide(rules.wanted_of(request), seen)
 
-    def decide_removal(self, request: Request, seen: Seen) -> Do | EngineChanged:
+    def decide_removal(self, request: Request, seen: Seen) -> Do | Conflict | EngineChanged:
         return rules.decide_removal(rules.wanted_of(request), seen)
 
     async def act(self, step: MeilisearchStep) -> None:

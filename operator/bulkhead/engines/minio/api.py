@@ -19,6 +19,7 @@ from minio.error import S3Error
 from bulkhead.api.ownership import Stamp
 from bulkhead.api.sensitive import Sensitive
 from bulkhead.engines.minio import listing, policy
+from bulkhead.engines.minio.decide import INSTALLATION_TAG, UID_TAG
 from bulkhead.engines.minio.envelope import sealed
 from bulkhead.engines.minio.errors import Tolerated, code_of
 from bulkhead.engines.minio.state import Policy, Uploads, User
@@ -32,9 +33,6 @@ LOCKS_READ = 100
 
 UPLOADS_ASKED_FOR = 1000
 """What S3 allows at most. MinIO does not heed it."""
-
-INSTALLATION_TAG = "bulkhead.dev/installation"
-UID_TAG = "bulkhead.dev/uid"
 
 _FORCE = {"x-minio-force-delete": "true"}
 """Makes DELETE of a bucket take everything in it along, versions and delete markers too, in one call."""

@@ -44,6 +44,9 @@ from bulkhead.engines.minio.steps import (
     StampBucket,
 )
 
+INSTALLATION_TAG = "bulkhead.dev/installation"
+UID_TAG = "bulkhead.dev/uid"
+"""The stamp of a bucket."""
 BUCKET = "bucket"
 """In `Holding.provisioned`: the one object here that holds a tenant's data."""
 
@@ -54,7 +57,7 @@ def decide(request: Request, seen: Seen) -> Decision:
     if changed := engine_changed(request.holding.server, seen.server):
         return changed
     if request.access is Access.CUT:
-        return Do(tuple(_cut(request, wanted, seen)))
+        return _unless_stamps_are_lost(tuple(_cut(request, wanted, seen)), request, seen)
     if wanted.quota is None:
         return Invalid(
             "spec.objectStore.size of the Plan", f'"{request.plan.object_store.size}" is not a size like 50Gi'
@@ -73,7 +76,7 @@ def decide(request: Request, seen: Seen) -> Decision:
     return Do(steps, frozenset({BUCKET}))
 
 
-def decide_removal(request: Request, seen: Seen) -> Do | EngineChanged:
+def decide_removal(request: Request, seen: Seen) -> Do | Conflict | EngineChanged:
     """The steps that erase what is ours: first access is cut, then users go, then the bucket. Each is looked at again
     before the next, so that no upload that was under way escapes the list of those to abort. Raises ValueError for a
     request that is not `Access.CUT`: only with that are uploads looked up."""
@@ -83,7 +86,22 @@ def decide_removal(request: Request, seen: Seen) -> Do | EngineChanged:
         return changed
     wanted = wanted_of(request)
     cut = tuple(_cut(request, wanted, seen))
-    return Do(cut or tuple(_erase(request, wanted, seen)))
+    return _unless_stamps_are_lost(cut or tuple(_erase(request, wanted, seen)), request, seen)
+
+
+def _unless_stamps_are_lost(steps: tuple[MinioStep, ...], request: Request, seen: Seen) -> Do | Conflict:
+    """Once ours was provisioned, what has our name and bears no stamp is most likely ours still: tags are lost with
+    one call. It is not touched, but nobody is told that it is shut or gone either."""
+    if steps or BUCKET not in request.holding.provisioned:
+        return Do(steps)
+    bucket, stamp = seen.bucket, request.stamp
+    if bucket is not None and bucket.stamp is None and not _bucket_is_ours(request, bucket):
+        tags = f"{INSTALLATION_TAG}={stamp.installation}&{UID_TAG}={stamp.uid}"
+        way_out = f'if it is the one that was made here, give it the tags "{tags}"'
+        return Conflict("bucket", request.names.bucket, f"{owner_of(None)}; {way_out}")
+    if seen.policy is not None and seen.policy.stamp is None and not _policy_is_ours(request, seen.policy):
+        return Conflict("policy", request.names.policy, owner_of(None))
+    return Do()
 
 
 def uploads_matter(request: Request, seen: Seen) -> bool:

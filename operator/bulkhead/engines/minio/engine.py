@@ -17,6 +17,7 @@ from bulkhead.api.record import Credential, EngineName, Holding
 from bulkhead.api.sensitive import Sensitive
 from bulkhead.engines.contract import (
     Access,
+    Conflict,
     Decision,
     Do,
     EngineChanged,
@@ -136,7 +137,7 @@ class MinioEngine:
     def decide(self, request: Request, seen: Seen) -> Decision:
         return decide(request, seen)
 
-    def decide_removal(self, request: Request, seen: Seen) -> Do | EngineChanged:
+    def decide_removal(self, request: Request, seen: Seen) -> Do | Conflict | EngineChanged:
         """As in the contract; `request` and `seen` are those of `Access.CUT`.
 
         An upload begun before the server's last restart is not seen. It stays until the server drops it (`api

@@ -11,12 +11,11 @@ import msgspec
 from bulkhead.api.ownership import Stamp
 from bulkhead.api.sensitive import Sensitive
 from bulkhead.engines.http import ERASE_SECONDS, HttpClient, Reply, decoded
+from bulkhead.engines.qdrant.decide import STAMP_KEY
 from bulkhead.engines.qdrant.errors import error_of
 from bulkhead.engines.qdrant.steps import CreateCollection, Entry, Limits, Snapshot, Stranger
 from bulkhead.engines.qdrant.tokens import COLLECTION_FIELD, REGISTER, REGISTER_FIELD, point_id
 
-STAMP_KEY = "bulkhead"
-"""Key of the stamp in a collection's metadata. The tenant can read it and not write it."""
 IDENTITY_KEY = "identity"
 PAGE = 1000
 
@@ -188,12 +187,16 @@ class QdrantApi:
         await self._erased(path, f'deleting snapshot "{snapshot.name}" of collection "{name}"')
 
     async def entry(self, stamp: Stamp) -> Entry | None:
-        """What the register holds of `stamp`'s owner; None also where there is no register."""
+        """What the register holds of `stamp`'s owner; None also where there is no register. Whatever else is in that
+        point, its tokens are that owner's, and alive."""
         doing = "reading the register of tokens"
         body = {"ids": [point_id(stamp)], "with_payload": True, "with_vector": False}
         reply = await self._client.call("POST", f"{_path(REGISTER)}/points", doing=doing, body=body)
         points = [] if reply.status == 404 else _result_of(reply, list[_Point], doing)
-        return _entry_of(points[0]) if points else None
+        if not points:
+            return None
+        found = _entry_of(points[0])
+        return found if found and found.stamp == stamp else Entry(stamp, "", _tokens_in(points[0]))
 
     async def stranger(self, stamp: Stamp, collection: str) -> Stranger | None:
         """Some point with tokens for `collection` that is not the one of `stamp`; None also where there is no
@@ -278,7 +281,13 @@ def _text(values: Mapping[str, Any] | None, key: str) -> str | None:
 
 def _entry_of(point: _Point) -> Entry | None:
     payload = point.payload or {}
-    stamp, tokens = Stamp.parse(_text(payload, "stamp")), payload.get(REGISTER_FIELD)
-    if stamp is None or not isinstance(tokens, list):
+    stamp = Stamp.parse(_text(payload, "stamp"))
+    if stamp is None or not isinstance(payload.get(REGISTER_FIELD), list):
         return None
-    return Entry(stamp, _text(payload, COLLECTION_FIELD) or "", tuple(sorted(map(str, tokens))))
+    return Entry(stamp, _text(payload, COLLECTION_FIELD) or "", _tokens_in(point))
+
+
+def _tokens_in(point: _Point) -> tuple[str, ...]:
+    """Sorted. A single one that is in no list counts for the server too."""
+    tokens = (point.payload or {}).get(REGISTER_FIELD) or []
+    return tuple(sorted(map(str, tokens if isinstance(tokens, list) else (tokens,))))

@@ -40,6 +40,8 @@ from bulkhead.engines.qdrant.steps import (
 )
 from bulkhead.engines.qdrant.tokens import COLLECTION_FIELD, REGISTER, REGISTER_FIELD, subject
 
+STAMP_KEY = "bulkhead"
+"""Key of the stamp in a collection's metadata. The tenant can read it and not write it."""
 PROVISIONED = "collection"
 """The word for our one object in `Holding.provisioned`."""
 PAYLOAD_INDEXES = ("dataset", "document")
@@ -134,7 +136,7 @@ def decide(wanted: Wanted, seen: Seen) -> Decision:
     if changed := engine_changed(wanted.server, seen.server):
         return changed
     if wanted.access is Access.CUT:
-        return Do(_revocation(wanted, seen))
+        return _unless_the_stamp_is_lost(_revocation(wanted, seen), wanted, seen)
     if problem := _problem(wanted, seen):
         return problem
     return Do(
@@ -143,13 +145,25 @@ def decide(wanted: Wanted, seen: Seen) -> Decision:
     )
 
 
-def decide_removal(wanted: Wanted, seen: Seen) -> Do | EngineChanged:
+def decide_removal(wanted: Wanted, seen: Seen) -> Do | Conflict | EngineChanged:
     """Tokens, then snapshots, then the collection: a snapshot outlives its collection and is then out of reach."""
     if wanted.access is not Access.CUT:
         raise ValueError("removal needs what is seen with access cut: with it open, no snapshot is looked for")
     if changed := engine_changed(wanted.server, seen.server):
         return changed
-    return Do((*_revocation(wanted, seen), *_erasure(wanted, seen), *_oblivion(wanted, seen)))
+    steps = (*_revocation(wanted, seen), *_erasure(wanted, seen), *_oblivion(wanted, seen))
+    return _unless_the_stamp_is_lost(steps, wanted, seen)
+
+
+def _unless_the_stamp_is_lost(steps: tuple[QdrantStep, ...], wanted: Wanted, seen: Seen) -> Do | Conflict:
+    """Once ours was provisioned, a collection of our name without a stamp is most likely it still. It is not touched,
+    but nobody is told that it is out of reach or gone either."""
+    found = seen.collection
+    if steps or not wanted.provisioned or found is None or found.mark is not None:
+        return Do(steps)
+    back = f'{{"metadata": {{"{STAMP_KEY}": "{wanted.stamp}"}}}}'
+    way_out = f"if it is the one that was made here, PATCH /collections/{wanted.collection} with {back}"
+    return Conflict("collection", wanted.collection, f"{owner_of(None)}; {way_out}")
 
 
 def _problem(wanted: Wanted, seen: Seen) -> Decision | None:

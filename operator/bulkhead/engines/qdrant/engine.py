@@ -15,7 +15,7 @@ from bulkhead.api.record import Credential, EngineName, Holding
 from bulkhead.api.sensitive import Sensitive
 from bulkhead.api.timestamp import rfc3339
 from bulkhead.engines.binding import reached_by
-from bulkhead.engines.contract import Access, Decision, Do, EngineChanged, Request, Server, ServerRequest
+from bulkhead.engines.contract import Access, Conflict, Decision, Do, EngineChanged, Request, Server, ServerRequest
 from bulkhead.engines.errors import Refused, Unavailable
 from bulkhead.engines.http import HttpClient
 from bulkhead.engines.qdrant import decide as rules
@@ -128,7 +128,7 @@ class QdrantEngine:
     def decide(self, request: Request, seen: Seen) -> Decision:
         return rules.decide(rules.wanted_of(request), seen)
 
-    def decide_removal(self, request: Request, seen: Seen) -> Do | EngineChanged:
+    def decide_removal(self, request: Request, seen: Seen) -> Do | Conflict | EngineChanged:
         return rules.decide_removal(rules.wanted_of(request), seen)
 
     async def act(self, step: QdrantStep) -> None:

@@ -40,7 +40,7 @@ def decide(request: Request, seen: Seen) -> Decision:
     return rules.decide(rules.wanted_of(request), seen)
 
 
-def removal(request: Request, seen: Seen) -> Do | EngineChanged:
+def removal(request: Request, seen: Seen) -> Do | Conflict | EngineChanged:
     return rules.decide_removal(rules.wanted_of(request), seen)
 
 
@@ -326,6 +326,42 @@ def test_a_cut_works_beside_a_conflict_and_beside_a_loss() -> None:
     request = gen.request(access=Access.CUT, held=gen.holding(provisioned=gen.PROVISIONED))
     seen = gen.seen({ENTRIES: gen.index()}, {ENTRIES: gen.owner("x")}, (gen.key(),))
     assert decide(request, seen) == Do((DeleteKey(gen.key().uid),))
+
+
+CUT_AND_PROVISIONED = gen.request(access=Access.CUT, held=gen.holding(provisioned=gen.PROVISIONED))
+
+
+@pytest.mark.parametrize("empty", [False, True])
+def test_a_provisioned_index_that_lost_its_stamp_is_neither_told_to_be_cut_nor_to_be_erased(*, empty: bool) -> None:
+    seen = gen.seen({ENTRIES: gen.index(empty=empty)}, tasks=3)
+    for decision in (decide(CUT_AND_PROVISIONED, seen), removal(CUT_AND_PROVISIONED, replace(seen, tasks=0))):
+        assert isinstance(decision, Conflict)
+        assert (decision.kind, decision.name) == ("index", ENTRIES)
+        assert f'"stamp": "{gen.stamp()}", "createdAt": "{gen.CREATED}"' in decision.owner
+
+
+def test_a_key_without_a_stamp_that_opens_what_was_provisioned_is_not_told_to_be_cut() -> None:
+    """One that we made, of a generation that the record does not know, and that somebody named otherwise, looks so."""
+    seen = replace(gen.in_place(), keys=(), strangers=(gen.foreign_key(ENTRIES, name="mine"),))
+    assert decide(CUT_AND_PROVISIONED, seen) == Conflict("key", "a-uid", "its stamp is not one of ours")
+    assert decide(CUT, seen) == Do(())
+    stamped = replace(seen, strangers=(gen.foreign_key(ENTRIES),))
+    assert decide(CUT_AND_PROVISIONED, stamped) == Do(())
+
+
+def test_what_is_ours_beyond_doubt_goes_before_a_lost_stamp_is_told() -> None:
+    seen = with_index(ENTRIES, gen.index(), None)
+    assert decide(CUT_AND_PROVISIONED, seen) == Do((DeleteKey(gen.key().uid),))
+    assert DeleteIndex(DATASETS) in steps_of(removal(CUT_AND_PROVISIONED, seen))
+
+
+@pytest.mark.parametrize(
+    "owner", [gen.owner(str(gen.stamp(uid="other"))), gen.owner(created_at="2026-01-01T00:00:00Z")]
+)
+def test_an_index_that_bears_anothers_stamp_or_is_a_later_one_is_passed_over(owner: Owner) -> None:
+    seen = gen.seen({ENTRIES: gen.index()}, {ENTRIES: owner})
+    assert decide(CUT_AND_PROVISIONED, seen) == Do(())
+    assert removal(CUT_AND_PROVISIONED, seen) == Do(())
 
 
 def test_access_comes_back_as_it_was() -> None:

@@ -290,6 +290,32 @@ def test_removal_passes_over_what_is_not_ours(stamp: Stamp | None) -> None:
     assert decide_removal(ERASED, seen) == Do()
 
 
+LOST = gen.bucket(stamp=None)
+
+
+def test_a_provisioned_bucket_that_lost_its_stamp_is_neither_told_to_be_cut_nor_to_be_erased() -> None:
+    request = gen.cut(gen.request(provisioned=("bucket",)))
+    cut, erased = gen.seen(bucket=LOST, users=DISABLED), gen.seen(bucket=LOST, policy=None, users={})
+    for decision in (decide(request, cut), decide_removal(request, erased)):
+        assert isinstance(decision, Conflict)
+        assert (decision.kind, decision.name) == ("bucket", BUCKET)
+        assert f"bulkhead.dev/installation={gen.INSTALLATION}&bulkhead.dev/uid=uid-of-acme" in decision.owner
+
+
+def test_what_is_ours_beyond_doubt_goes_before_a_lost_stamp_is_told() -> None:
+    request = gen.cut(gen.request(provisioned=("bucket",)))
+    assert decide(request, gen.seen(bucket=LOST)) == Do(CUT)
+    retired = Do((RevokeSessions(KEY), RemoveUser(KEY)))
+    assert decide_removal(request, gen.seen(bucket=LOST, users=DISABLED)) == retired
+    assert decide_removal(request, gen.seen(bucket=LOST, users={})) == Do((RemovePolicy(POLICY),))
+
+
+def test_a_bucket_that_bears_anothers_stamp_where_ours_was_is_passed_over() -> None:
+    request = gen.cut(gen.request(provisioned=("bucket",)))
+    seen = gen.seen(bucket=gen.bucket(stamp=STRANGER), policy=None, users={})
+    assert decide(request, seen) == decide_removal(request, seen) == Do()
+
+
 def test_removal_writes_nothing_to_another_server() -> None:
     request = gen.cut(gen.request(server="deployment-0"))
     assert decide_removal(request, gen.seen()) == EngineChanged("deployment-0", gen.SERVER)

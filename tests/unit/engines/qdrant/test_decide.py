@@ -45,7 +45,7 @@ def decide(request: Request, seen: Seen) -> Decision:
     return rules.decide(rules.wanted_of(request), seen)
 
 
-def removal(request: Request, seen: Seen) -> Do | EngineChanged:
+def removal(request: Request, seen: Seen) -> Do | Conflict | EngineChanged:
     return rules.decide_removal(rules.wanted_of(request), seen)
 
 
@@ -253,9 +253,30 @@ def test_removal_takes_the_empty_collection_that_a_crash_left_unstamped() -> Non
     assert removal(gen.request(access=Access.CUT), seen) == Do((DeleteCollection("acme_entries"),))
 
 
-def test_removal_leaves_an_empty_collection_that_was_put_in_the_place_of_ours() -> None:
-    request = gen.request(access=Access.CUT, held=gen.holding(provisioned=True))
-    assert removal(request, gen.seen(gen.collection(mark=None, empty=True))) == Do(())
+CUT_AND_PROVISIONED = gen.request(access=Access.CUT, held=gen.holding(provisioned=True))
+
+
+@pytest.mark.parametrize("empty", [False, True])
+def test_a_provisioned_collection_that_lost_its_stamp_is_neither_told_to_be_cut_nor_to_be_erased(
+    *, empty: bool
+) -> None:
+    seen = gen.seen(gen.collection(mark=None, empty=empty), snapshots=(Snapshot("a.snapshot"),))
+    for decision in (decide(CUT_AND_PROVISIONED, seen), removal(CUT_AND_PROVISIONED, seen)):
+        assert isinstance(decision, Conflict)
+        assert (decision.kind, decision.name) == ("collection", "acme_entries")
+        assert f'"bulkhead": "{gen.stamp()}"' in decision.owner
+
+
+def test_what_is_ours_beyond_doubt_goes_before_a_lost_stamp_is_told() -> None:
+    seen = gen.seen(gen.collection(mark=None), gen.entry(1))
+    assert decide(CUT_AND_PROVISIONED, seen) == Do((Register(gen.entry()),))
+    assert removal(CUT_AND_PROVISIONED, seen) == Do((Register(gen.entry()), Unregister(gen.stamp())))
+
+
+def test_a_collection_that_bears_anothers_stamp_where_ours_was_is_passed_over() -> None:
+    seen = gen.seen(gen.collection(mark=str(gen.stamp(uid="other"))))
+    assert decide(CUT_AND_PROVISIONED, seen) == Do(())
+    assert removal(CUT_AND_PROVISIONED, seen) == Do(())
 
 
 def test_nothing_is_left_to_remove_once_all_is_gone() -> None:
