@@ -703,6 +703,22 @@ async def test_a_prepared_transaction_of_a_role_with_an_odd_name_is_rolled_back_
     assert await driver.server.rows("SELECT FROM pg_prepared_xacts") == []
 
 
+async def test_what_a_tenant_owns_in_masses_is_not_read_through(driver: Driver) -> None:
+    request, neighbour = await driver.converge(driver.request("a")), await driver.converge(driver.request("ab"))
+    async with driver.client(request) as client:
+        await client.execute("SELECT count(lo_create(0)) FROM generate_series(1, 12000)")
+    async with driver.client(neighbour) as client:
+        await client.execute("CREATE TABLE bait ()")
+        await client.execute(f'GRANT SELECT ON bait TO "{request.names.database}"'.encode())
+    assert (await driver.engine.observe(request)).footprints == ()
+    held = (await driver.engine.observe(gen.cut(request))).footprints
+    assert [footprint.database for footprint in held] == [request.names.database]  # it hides the other for now
+    with pytest.raises(Refused, match="2BP01"):
+        await driver.erase(request)
+    await driver.erase(request)
+    assert await driver.inventory(request) == ""
+
+
 async def test_an_orphaned_session_does_not_keep_a_tenant_from_being_removed(driver: Driver) -> None:
     request = await driver.converge(driver.request())
     async with driver.client(request):

@@ -83,7 +83,7 @@ def decide_removal(wanted: Wanted, seen: Seen) -> Do | Conflict | EngineChanged:
     if changed := engine_changed(wanted.server, seen.identity):
         return changed
     databases = [database.name for database in seen.databases if _erasable(database, wanted)]
-    roles = [role for role in seen.roles if role.stamp == str(wanted.stamp)]
+    roles = roles_to_drop(wanted, seen)
     # The group goes last: its logins are members of it, and dropping them needs our privileges through it.
     roles.sort(key=lambda role: (role.name == wanted.database, role.name))
     steps: Steps = (
@@ -117,6 +117,12 @@ def _unstamped(wanted: Wanted, seen: Seen) -> Conflict | None:
             way_out = f"COMMENT ON {kind.upper()} \"{found.name}\" IS '{wanted.stamp}'"
             return Conflict(kind, found.name, f"{owner_of(None)}; if it is the one that was made here, run: {way_out}")
     return None
+
+
+def roles_to_drop(wanted: Wanted, seen: Seen) -> list[SeenRole]:
+    """Roles of ours that are wanted no more: former generations; while access is cut, all, for it may be a removal."""
+    kept = {wanted.database, *(login.name for login in wanted.logins)} if wanted.access is Access.OPEN else set()
+    return [role for role in seen.roles if role.stamp == str(wanted.stamp) and role.name not in kept]
 
 
 def _first_not_ours(wanted: Wanted, seen: Seen) -> Conflict | None:
@@ -285,9 +291,7 @@ def digest_of_verifier(verifier: str) -> str:
 
 
 def _retirement(wanted: Wanted, seen: Seen) -> Steps:
-    """Roles of ours that are wanted no more: former generations."""
-    kept = {wanted.database, *(login.name for login in wanted.logins)}
-    former = [role for role in seen.roles if role.stamp == str(wanted.stamp) and role.name not in kept]
+    former = roles_to_drop(wanted, seen)
     if not former:
         return ()
     ending = EndSessions(wanted.database, ours=tuple(role.name for role in former))

@@ -19,13 +19,13 @@ from bulkhead.engines.contract import Access, Conflict, Decision, Do, EngineChan
 from bulkhead.engines.postgres import queries
 from bulkhead.engines.postgres.binding import binding_of
 from bulkhead.engines.postgres.databases import CreateDatabase
-from bulkhead.engines.postgres.decide import decide, decide_removal
+from bulkhead.engines.postgres.decide import decide, decide_removal, roles_to_drop
 from bulkhead.engines.postgres.errors import during
 from bulkhead.engines.postgres.interiors import Interiors
 from bulkhead.engines.postgres.perform import answer, perform, rights_of
 from bulkhead.engines.postgres.portrait import Survey, digests, wanted_digest
 from bulkhead.engines.postgres.scram import new_password, scram_verifier
-from bulkhead.engines.postgres.seen import Inside, Seen
+from bulkhead.engines.postgres.seen import Footprint, Inside, Seen
 from bulkhead.engines.postgres.server import (
     SeenServer,
     advisories_of,
@@ -175,10 +175,15 @@ class PostgresEngine:
             "stamp": str(wanted.stamp),
             "installation": self._stamp_prefix,
             "warm": self._warm_prefix,
-            "maintenance": MAINTENANCE,
         }
         async with self._sessions.at() as session:
-            return await answer(session, queries.tenant(rights_of(session)), parameters, Seen)
+            seen = await answer(session, queries.tenant(rights_of(session)), parameters, Seen)
+            leaving = [role.name for role in roles_to_drop(wanted, seen)]
+            if not leaving:
+                return seen
+            parameters = {"roles": leaving, "stamp": str(wanted.stamp), "maintenance": MAINTENANCE}
+            footprints = await answer(session, queries.FOOTPRINTS, parameters, tuple[Footprint, ...])
+            return msgspec.structs.replace(seen, footprints=footprints)
 
     async def _look_inside(self, wanted: Wanted) -> Inside:
         parameters = {

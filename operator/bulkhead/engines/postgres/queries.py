@@ -109,15 +109,6 @@ SELECT json_build_object(
               AND (a.datid IN (SELECT oid FROM d WHERE stamp = %(stamp)s)
                    OR a.usesysid IN (SELECT oid FROM r WHERE stamp = %(stamp)s))
         ) s), '[]'),
-    'footprints', coalesce((
-        SELECT json_agg(json_build_object('role', f.role, 'database', f.database) ORDER BY f.role, f.database)
-        FROM (
-            SELECT DISTINCT r.rolname AS role, coalesce(b.datname, %(maintenance)s) AS database
-            FROM pg_shdepend s JOIN r ON r.oid = s.refobjid AND r.stamp = %(stamp)s
-            LEFT JOIN pg_database b ON b.oid = s.dbid
-            WHERE s.refclassid = 'pg_authid'::regclass AND s.classid <> 'pg_auth_members'::regclass
-              AND NOT (s.classid = 'pg_database'::regclass AND s.objid IN (SELECT oid FROM d WHERE stamp = %(stamp)s))
-        ) f), '[]'),
     'prepared', coalesce((
         SELECT json_agg(json_build_object(
             'gid', p.gid, 'owner', coalesce(p.owner, ''), 'database', p.database) ORDER BY p.gid)
@@ -132,6 +123,25 @@ SELECT json_build_object(
           AND NOT EXISTS (
               SELECT FROM aclexplode(coalesce(w.datacl, acldefault('d', w.datdba))) a WHERE a.grantee = 0)), '[]')
 )::text"""
+
+# A tenant may own millions of things (large objects, for one), so no more than some are read: while these are in one
+# database others may stay unseen, and are seen once that is dropped, or the role is parted from it.
+FOOTPRINTS = sql.SQL("""
+SELECT coalesce(
+    json_agg(json_build_object('role', f.role, 'database', f.database) ORDER BY f.role, f.database), '[]')::text
+FROM (
+    SELECT DISTINCT r.rolname AS role, coalesce(b.datname, %(maintenance)s) AS database
+    FROM pg_roles r
+    CROSS JOIN LATERAL (
+        SELECT * FROM pg_shdepend
+        WHERE refclassid = 'pg_authid'::regclass AND refobjid = r.oid AND classid <> 'pg_auth_members'::regclass
+        LIMIT 10000) s
+    LEFT JOIN pg_database b ON b.oid = s.dbid
+    WHERE r.rolname = ANY (%(roles)s)
+      AND (s.classid <> 'pg_database'::regclass
+           OR shobj_description(s.objid, 'pg_database') IS DISTINCT FROM %(stamp)s)
+) f""")
+"""Parameters: roles, stamp, maintenance."""
 
 INSIDE = sql.SQL("""
 SELECT json_build_object(
@@ -189,7 +199,7 @@ WHERE r.oid IS NULL OR starts_with(shobj_description(r.oid, 'pg_authid'), %(stam
 def tenant(rights: Rights) -> sql.Composed:
     """Everything of one DataCluster that is seen from outside its database.
 
-    Parameters: databases, roles, stamp, installation, warm, maintenance.
+    Parameters: databases, roles, stamp, installation, warm.
     """
     return sql.SQL(_TENANT).format(
         databases=_STAMPED_DATABASES,

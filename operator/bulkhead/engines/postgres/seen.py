@@ -140,6 +140,7 @@ class Seen(Facts, frozen=True):
     roles: tuple[SeenRole, ...] = ()
     sessions: tuple[SeenSessions, ...] = ()
     footprints: tuple[Footprint, ...] = ()
+    """Of roles that may be dropped; not all of them, where there are very many."""
     prepared: tuple[Prepared, ...] = ()
     warm: tuple[str, ...] = ()
     """Databases made in advance that may be taken."""

@@ -135,6 +135,10 @@ class Sessions:
             "search_path": "pg_catalog,pg_temp",
             "statement_timeout": f"{place.seconds}s",
             "lock_timeout": f"{LOCK_SECONDS}s",
+            # What is looked for in a catalogue is few rows by a key. How many a tenant's own are there is the tenant's
+            # doing, and must not make the server read them all for its neighbours, nor compile a query for it.
+            "enable_seqscan": "off",
+            "jit": "off",
         }
         if place.role:
             settings["role"] = place.role

@@ -22,7 +22,7 @@ from bulkhead.engines.postgres.databases import (
     RollBackPrepared,
     UseWarm,
 )
-from bulkhead.engines.postgres.decide import Steps, decide, decide_removal, terms_of
+from bulkhead.engines.postgres.decide import Steps, decide, decide_removal, roles_to_drop, terms_of
 from bulkhead.engines.postgres.roles import (
     ConformGroup,
     ConformLogin,
@@ -437,6 +437,12 @@ def test_a_former_generation_is_shut_before_it_is_dropped() -> None:
         EndSessions("acme", ours=("acme_1",)),
         DropRole("acme_1"),
     )
+
+
+def test_only_former_generations_may_be_dropped_while_access_is_open() -> None:
+    wanted, seen = rotated()
+    assert [role.name for role in roles_to_drop(wanted, seen)] == ["acme_1"]
+    assert [role.name for role in roles_to_drop(CUT, seen)] == ["acme", "acme_1", "acme_2"]
 
 
 def test_what_a_former_generation_owns_goes_to_the_group_and_not_away() -> None:
