@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 
 import pytest
@@ -64,8 +65,21 @@ async def test_retain_keeps_the_data_out_of_reach_and_its_names_reserved(world: 
     assert await admins.sql("SELECT body FROM notes", "kept") == [("kept",)]
     record = (await world.secret(f"record-{uid}", OPERATORS))["record"]
     assert not [value for value in secrets_of(bindings) if value in record], "what opens nothing is still kept"
+
+    # As on a server that is restored to the days before.
+    await admins.sql('ALTER ROLE "kept_1" LOGIN')
+    await asyncio.to_thread(admins.store_admin.user_enable, bindings["object-store-binding"]["access-key"])
+
+    async def shut_again() -> bool:
+        told = [line for line in world.log().splitlines() if "retained_access_cut_again" in line and uid in line]
+        return all(any(f'"{engine}"' in line for line in told) for engine in ("postgres", "objectStore"))
+
+    await eventually(shut_again)
+    assert await opened(world.plane, bindings) == set()
+
     await world.tenant("kept")
     reserved = await world.reason(DATA_CLUSTERS, "kept", "Ready", "NameReserved")
+    assert "bulkhead_tokens" in reserved["message"]
     assert f"delete the Secret record-{uid} in" in reserved["message"]
     await world.remove_tenants("kept")
     assert "database kept" in await admins.remains("kept")
@@ -178,6 +192,24 @@ async def test_an_engine_that_is_given_up_is_waited_for_no_longer(world: World, 
     for index in ("resigned_entries", "resigned_datasets"):
         await admins.drop_index(index)
     await world.plane_ready()
+
+
+async def test_one_that_lost_record_and_namespace_is_not_let_go_without_a_word(world: World, admins: Admins) -> None:
+    await world.ready_tenants("forgotten")
+    uid = await uid_of(world, "forgotten")
+    await world.operator.stop()
+    secret = await world.kube.get(SECRETS, f"record-{uid}", OPERATORS)
+    await world.kube.delete(SECRETS, f"record-{uid}", OPERATORS)
+    await world.delete(NAMESPACES, "tenant-forgotten")
+    await world.gone(NAMESPACES, "tenant-forgotten")
+    await world.delete(TENANTS, "forgotten")
+    await world.operator.start()
+    told = await world.reason(DATA_CLUSTERS, "forgotten", "Ready", "RecordUnreadable")
+    assert "restore that Secret" in told["message"]
+    metadata = {key: secret["metadata"][key] for key in ("name", "namespace", "labels", "annotations")}
+    await world.kube.create(SECRETS, {**secret, "metadata": metadata}, OPERATORS)
+    await world.gone(TENANTS, "forgotten")
+    assert await admins.remains("forgotten") == set()
 
 
 async def test_lost_data_does_not_hold_up_a_deletion(world: World, admins: Admins) -> None:

@@ -173,6 +173,34 @@ async def test_a_wrong_certificate_authority_is_said_and_healed_by_the_right_one
     await world.remove_tenants("certified")
 
 
+async def test_a_key_that_no_header_can_carry_stops_its_own_engine_alone_and_nobody_stays_open_over_it(
+    world: World,
+) -> None:
+    await world.ready_tenants("keyed")
+    bindings, key = await world.bindings("keyed"), world.plane.qdrant.api_key
+    await change_secret(world, "qdrant-admin", {"api-key": f"{key[:20]}\r\n{key[20:]}"})
+    found = await world.reason(DATA_PLANES, "default", "VectorsReady", "EngineRefused")
+    assert '"api-key" of the Secret "qdrant-admin"' in found["message"]
+    assert key[:20] not in found["message"]
+    await world.operator.stop()
+    await world.operator.start()
+    await world.tenant("keyed", suspended=True)
+    await world.reason(DATA_CLUSTERS, "keyed", "Suspended", "Suspending")
+
+    async def all_else_is_shut() -> bool:
+        return await opened(world.plane, bindings) == {"vectors"}
+
+    await eventually(all_else_is_shut)
+    await change_secret(world, "qdrant-admin", {"api-key": f"{key}\r\n"})  # as a file of Windows has it
+    await world.plane_ready()
+    await world.reason(DATA_CLUSTERS, "keyed", "Suspended", "Suspended")
+    assert await opened(world.plane, bindings) == set()
+    await change_secret(world, "qdrant-admin", {"api-key": key})
+    await world.tenant("keyed", suspended=False)
+    await world.ready("keyed")
+    await world.remove_tenants("keyed")
+
+
 async def test_while_postgres_is_down_all_else_is_made_and_the_rest_follows_when_it_is_back(world: World) -> None:
     await world.ready_tenants("standing")
     bindings = await world.bindings("standing")
