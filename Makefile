@@ -1,7 +1,7 @@
 # What a newcomer needs: `make demo`, `make test`. Everything is set up by these targets themselves.
 PYTHON ?= python3
 VENV := .venv
-WORKERS := 4
+WORKERS := 5
 PIP_FLAGS := --disable-pip-version-check --quiet
 SHELL := /bin/bash
 export PYTHONPATH := $(CURDIR)/operator:$(CURDIR)
