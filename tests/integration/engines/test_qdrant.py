@@ -460,6 +460,15 @@ async def test_another_plan_changes_the_limit(engine: QdrantEngine, admin: Clien
     assert config["strict_mode_config"]["max_points_count"] == 5
 
 
+async def test_a_bound_that_somebody_put_beside_ours_stays(engine: QdrantEngine, admin: Client) -> None:
+    tenant = await Tenant.ready(engine)
+    by_hand = {"enabled": False, "max_query_limit": 100}
+    await admin.ask("PATCH", "/collections/acme_entries", {"strict_mode_config": by_hand})
+    await tenant.settle()
+    strict = (await admin.ask("GET", "/collections/acme_entries")).result["config"]["strict_mode_config"]
+    assert (strict["enabled"], strict["max_query_limit"]) == (True, 100)
+
+
 async def test_erasing_leaves_nothing_of_ours_and_all_of_the_neighbours(engine: QdrantEngine, admin: Client) -> None:
     await Tenant.ready(engine, "ab")
     before = await inventory(admin)
