@@ -240,7 +240,7 @@ class Driver:
         assert isinstance(decision, Do), decision
         return cast("Sequence[MinioStep]", decision.steps)
 
-    async def erase(self, request: Request, rounds: int = 4) -> None:
+    async def erase(self, request: Request, rounds: int = 3) -> None:
         for _ in range(rounds):
             steps = await self.removal(request)
             if not steps:

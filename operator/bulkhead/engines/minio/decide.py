@@ -7,6 +7,7 @@ hash of our UID: it is ours once our names were claimed, or where the policy und
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from bulkhead.api.ownership import owner_of
 from bulkhead.api.sensitive import Sensitive
@@ -77,16 +78,16 @@ def decide(request: Request, seen: Seen) -> Decision:
 
 
 def decide_removal(request: Request, seen: Seen) -> Do | Conflict | EngineChanged:
-    """The steps that erase what is ours: first access is cut, then users go, then the bucket. Each is looked at again
-    before the next, so that no upload that was under way escapes the list of those to abort. Raises ValueError for a
-    request that is not `Access.CUT`: only with that are uploads looked up."""
+    """The steps that erase what is ours: first access is cut and users go. Then it is looked at again, so that no
+    upload that was under way escapes the list of those to abort, and the bucket goes. Raises ValueError for a request
+    that is not `Access.CUT`: only with that are uploads looked up."""
     if request.access is not Access.CUT:
         raise ValueError("removal needs a request with access cut")
     if changed := engine_changed(request.holding.server, seen.server):
         return changed
     wanted = wanted_of(request)
-    cut = tuple(_cut(request, wanted, seen))
-    return _unless_stamps_are_lost(cut or tuple(_erase(request, wanted, seen)), request, seen)
+    shut = (*_cut(request, wanted, seen), *_users_go(request, seen))
+    return _unless_stamps_are_lost(shut or tuple(_erase(request, wanted, seen)), request, seen)
 
 
 def _unless_stamps_are_lost(steps: tuple[MinioStep, ...], request: Request, seen: Seen) -> Do | Conflict:
@@ -204,12 +205,13 @@ def _cut(request: Request, wanted: Wanted, seen: Seen) -> Iterator[MinioStep]:
             yield DisableUser(access_key)
 
 
+def _users_go(request: Request, seen: Seen) -> Iterator[MinioStep]:
+    """After the cut, which has disabled them."""
+    for access_key, user in _our_users(request, seen):
+        yield from _retire(access_key, replace(user, enabled=False))
+
+
 def _erase(request: Request, wanted: Wanted, seen: Seen) -> Iterator[MinioStep]:
-    users = tuple(_our_users(request, seen))
-    if users:
-        for access_key, user in users:
-            yield from _retire(access_key, user)
-        return
     if seen.bucket is not None and _bucket_is_ours(request, seen.bucket):
         for upload in seen.uploads.found:  # before the bucket: they survive it, and its namesake could read them
             yield AbortUpload(wanted.bucket, upload.key, upload.upload_id)

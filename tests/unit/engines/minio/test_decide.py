@@ -234,11 +234,8 @@ ERASED = gen.cut(gen.request())
 DISABLED = {KEY: User(enabled=False)}
 
 
-def test_removal_cuts_access_first_and_does_nothing_else_in_that_round() -> None:
-    assert decide_removal(ERASED, gen.seen()) == Do(CUT)
-
-
-def test_users_go_next_and_by_themselves_for_uploads_are_not_looked_up_before() -> None:
+def test_removal_cuts_access_first_and_takes_users_away_and_does_nothing_else_in_that_round() -> None:
+    assert decide_removal(ERASED, gen.seen()) == Do((*CUT, RevokeSessions(KEY), RemoveUser(KEY)))
     assert decide_removal(ERASED, gen.seen(users=DISABLED)) == Do((RevokeSessions(KEY), RemoveUser(KEY)))
 
 
