@@ -10,6 +10,8 @@ import pytest
 from bulkhead.engines.minio.listing import read
 from bulkhead.engines.minio.state import Upload, Uploads
 
+MANY = 1000
+
 
 class Pieces(io.BytesIO):
     """A body of which each read gives at most so many bytes."""
@@ -22,14 +24,16 @@ class Pieces(io.BytesIO):
         return super().read(min(self._size, length or self._size))
 
 
-class Endless:
-    """A body with an upload in each piece."""
+class Long:
+    """A body with an upload in each of very many pieces."""
 
     def __init__(self) -> None:
         self.uploads = 0
 
     def read(self, length: int = 0, /) -> bytes:  # noqa: ARG002 - part of what a body is
         self.uploads += 1
+        if self.uploads > MANY:
+            return b""
         head = listing().removesuffix(b"</ListMultipartUploadsResult>") if self.uploads == 1 else b""
         return head + upload(self.uploads)
 
@@ -58,7 +62,7 @@ def test_an_answer_without_uploads_says_that_there_are_none() -> None:
 
 
 def test_what_is_beyond_the_bound_is_not_even_read() -> None:
-    answer = Endless()
+    answer = Long()
     found = read(answer, 3)
     assert [each.upload_id for each in found.found] == ["1", "2", "3"]
     assert (found.more, answer.uploads) == (True, 4)
