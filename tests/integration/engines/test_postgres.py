@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import get_args
 
@@ -670,6 +670,44 @@ async def test_what_a_neighbour_leaves_uncommitted_does_not_keep_a_tenant_from_b
         await driver.erase(removed)
     assert await driver.inventory(removed) == ""
     assert await driver.steps(neighbour) == ()
+
+
+GRASP = """DO $do$BEGIN LOOP BEGIN EXECUTE format('GRANT SELECT ON bait TO %s, %s', {}::regrole, {}::regrole);
+    EXCEPTION WHEN OTHERS THEN END; COMMIT; PERFORM pg_sleep(0.002); END LOOP; END$do$"""
+"""By their numbers, under whatever name they may hide."""
+
+
+async def test_a_neighbour_that_grants_over_and_over_does_not_keep_a_tenant_from_being_removed(driver: Driver) -> None:
+    removed, neighbour = await driver.converge(driver.request("a")), await driver.converge(driver.request("ab"))
+    roles = (removed.names.database, removed.names.login(1))
+    numbers = [await driver.server.rows(f"SELECT '\"{role}\"'::regrole::oid") for role in roles]
+    grasp = GRASP.format(*(number for ((number,),) in numbers))
+
+    async def grant() -> None:
+        while True:
+            with suppress(psycopg.Error):
+                async with driver.client(neighbour) as client:
+                    await client.execute(grasp.encode())
+
+    async with driver.client(neighbour) as client:
+        await client.execute("CREATE TABLE bait AS SELECT 'kept' AS text")
+    tasks = [asyncio.create_task(grant()) for _ in range(3)]
+    try:
+        await eventually(partial(is_held, driver, removed))
+        await driver.erase(removed)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+    assert await driver.inventory(removed) == ""
+    async with driver.client(neighbour) as client:
+        assert await one(client, "SELECT text FROM bait") == "kept"
+
+
+async def is_held(driver: Driver, request: Request) -> bool:
+    """Whether a neighbour has granted it something."""
+    held = (await driver.engine.observe(gen.cut(request))).footprints
+    return any(footprint.database != request.names.database for footprint in held)
 
 
 async def test_what_a_tenant_owns_in_a_foreign_database_is_not_dropped_with_it(driver: Driver) -> None:

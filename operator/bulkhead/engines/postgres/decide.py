@@ -355,8 +355,9 @@ def _retire(role: SeenRole, wanted: Wanted, seen: Seen, dropped: Collection[str]
     places = [held.database for held in seen.footprints if held.role == role.name and held.database not in dropped]
     own = seen.database(wanted.database)
     heir = wanted.database if own and own.stamp == str(wanted.stamp) and role.name != wanted.database else ""
+    partings = tuple(Disown(role.name, place, heir if place == wanted.database else "") for place in places)
     return (
         *(() if role.operated or not places else (TakeOver(role.name),)),
-        *(Disown(role.name, place, heir if place == wanted.database else "") for place in places),
-        DropRole(role.name),
+        *partings[:-1],
+        DropRole(role.name, partings[-1] if partings else None),
     )

@@ -15,7 +15,7 @@ from bulkhead.engines.errors import Refused
 from bulkhead.engines.postgres import queries
 from bulkhead.engines.postgres.errors import TRANSIENT, during
 from bulkhead.engines.postgres.sessions import Session, Sessions
-from bulkhead.engines.postgres.statement import Rights, Statement
+from bulkhead.engines.postgres.statement import ANY_STAMP, Rights, Statement
 
 PAUSES = (0.05, 0.2, 0.5)
 """Seconds before each repetition."""
@@ -50,7 +50,9 @@ async def perform(sessions: Sessions, step: Statement) -> None:
             try:
                 return await _once(sessions, step)
             except (psycopg.Error, WithoutEffect) as error:
-                if not _worth_repeating(error, step):
+                if _is_held(error) and step.forced:
+                    step = step.forced
+                elif not _worth_repeating(error, step):
                     raise
             await asyncio.sleep(pause)
         return await _once(sessions, step)
@@ -107,7 +109,7 @@ async def _end_blockers(sessions: Sessions, pid: int) -> None:
         await asyncio.sleep(BLOCKED_SECONDS)
         with suppress(psycopg.Error, OSError):
             async with sessions.aside() as session:
-                await session.execute(queries.END_BLOCKERS, {"pid": pid, "stamps": queries.ANY_STAMP})
+                await session.execute(queries.END_BLOCKERS, {"pid": pid, "stamps": ANY_STAMP})
 
 
 async def _execute(session: Session, step: Statement, warnings: list[str]) -> None:
@@ -137,6 +139,11 @@ def _may_be_done(error: BaseException) -> bool:
     state = getattr(error, "sqlstate", None)
     # Without a state, or of one of these classes: the connection was lost, perhaps after the server had done its part.
     return state is None or state[:2] in ("08", "57") or state in DONE_BEFORE
+
+
+def _is_held(error: BaseException) -> bool:
+    """Whether somebody holds on to what is to go, or has taken hold of it anew."""
+    return isinstance(error, WithoutEffect | psycopg.errors.DependentObjectsStillExist)
 
 
 def _worth_repeating(error: BaseException, step: Statement) -> bool:

@@ -7,11 +7,7 @@ from __future__ import annotations
 
 from psycopg import sql
 
-from bulkhead.api.ownership import Stamp
 from bulkhead.engines.postgres.statement import MOST_SETTINGS, SEPARATE_OPTIONS, Rights
-
-ANY_STAMP = str(Stamp("", "")).rstrip(":") + ":"
-"""What every stamp starts with, of whatever installation."""
 
 OPERATOR = sql.SQL("""json_build_object(
     'name', current_user,

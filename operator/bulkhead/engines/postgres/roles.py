@@ -5,7 +5,7 @@ A role is made and stamped in one transaction, so one without a stamp is never o
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from psycopg import sql
@@ -13,6 +13,9 @@ from psycopg import sql
 from bulkhead.api.ownership import Stamp
 from bulkhead.api.sensitive import Sensitive
 from bulkhead.engines.postgres.statement import (
+    ANY_STAMP,
+    ERASE_SECONDS,
+    EVERYWHERE,
     MAKE_SECONDS,
     MOST_SETTINGS,
     SEPARATE_OPTIONS,
@@ -271,19 +274,29 @@ class Disown(Statement):
     database: str
     heir: str
     """Empty: ourselves."""
+    by_force: bool = False
+    """The tenants' sessions in that database are ended before."""
 
     def __str__(self) -> str:
         return f'part role "{self.role}" from database "{self.database}"'
 
     @property
     def place(self) -> Place:
-        return Place(self.database)
+        return Place(self.database, seconds=ERASE_SECONDS)
+
+    @property
+    def forced(self) -> Statement | None:
+        return None if self.by_force else replace(self, by_force=True)
 
     def text(self, rights: Rights) -> sql.Composed:  # noqa: ARG002 - the same for every operator
+        return script(_ending_tenants(self.database) if self.by_force else None, *self.parting())
+
+    def parting(self) -> tuple[sql.Composed, sql.Composed]:
         role = sql.Identifier(self.role)
         heir = sql.Identifier(self.heir) if self.heir else sql.SQL("CURRENT_USER")
-        return script(
-            sql.SQL("REASSIGN OWNED BY {} TO {}").format(role, heir), sql.SQL("DROP OWNED BY {}").format(role)
+        return (
+            sql.SQL("REASSIGN OWNED BY {} TO {}").format(role, heir),
+            sql.SQL("DROP OWNED BY {}").format(role),
         )
 
     def proof(self) -> sql.Composed:
@@ -292,17 +305,57 @@ class Disown(Statement):
 
 @dataclass(frozen=True, slots=True)
 class DropRole(Statement):
+    """Drop a role, in one transaction with its parting from the last database that it has something in.
+
+    A neighbour may grant something to it anew each time that it has been parted. Then that neighbour's sessions are
+    ended first, and the server tries as often as a GRANT slips in between. To rename the role out of their sight would
+    not do: whoever may log in reads all names of roles in the catalogue.
+    """
+
     overriding: ClassVar[bool] = True
+    stubborn: ClassVar[bool] = True
     name: str
+    last: Disown | None = None
+    """None: it has nothing anywhere."""
+    by_force: bool = False
 
     def __str__(self) -> str:
         return f'drop role "{self.name}"'
 
+    @property
+    def place(self) -> Place:
+        return self.last.place if self.last else EVERYWHERE
+
+    @property
+    def forced(self) -> Statement | None:
+        return replace(self, by_force=True) if self.last and not self.by_force else None
+
     def text(self, rights: Rights) -> sql.Composed:  # noqa: ARG002 - the same for every operator
-        return sql.SQL("DROP ROLE IF EXISTS {}").format(sql.Identifier(self.name))
+        drop = sql.SQL("DROP ROLE IF EXISTS {}").format(sql.Identifier(self.name))
+        if self.last is None:
+            return drop
+        together = script(*self.last.parting(), drop)
+        if not self.by_force:
+            return together
+        body = _AS_OFTEN_AS_NEEDED.format(together).as_string()
+        return script(_ending_tenants(self.last.database), sql.SQL("DO {}").format(sql.Literal(body)))
 
     def proof(self) -> sql.Composed:
         return sql.SQL("SELECT NOT EXISTS (SELECT FROM pg_roles WHERE rolname = {})").format(sql.Literal(self.name))
+
+
+_AS_OFTEN_AS_NEEDED = sql.SQL(
+    "BEGIN FOR attempt IN 1..50 LOOP BEGIN {}; RETURN; "
+    # "tuple concurrently updated" is an internal error.
+    "EXCEPTION WHEN dependent_objects_still_exist OR internal_error THEN NULL; END; END LOOP; END"
+)
+
+
+def _ending_tenants(database: str) -> sql.Composed:
+    return sql.SQL(
+        "SELECT pg_terminate_backend(a.pid) FROM pg_stat_activity a JOIN pg_roles r ON r.oid = a.usesysid "
+        "WHERE a.datname = {} AND starts_with(shobj_description(r.oid, 'pg_authid'), {})"
+    ).format(sql.Literal(database), sql.Literal(ANY_STAMP))
 
 
 def stamped(role: str, stamp: Stamp) -> sql.Composed:

@@ -118,8 +118,8 @@ def advisories_of(seen: SeenServer) -> tuple[str, ...]:
         )
     if seen.prepares:
         found.append(
-            "a tenant can hold locks by a prepared transaction, and so delay its own suspension: set "
-            "max_prepared_transactions to 0"
+            "a tenant can hold locks by a prepared transaction, and so delay its own suspension and the removal of any "
+            "other: set max_prepared_transactions to 0"
         )
     if others := [database.name for database in seen.public if database.name not in SHUT]:
         listed = ", ".join(f'"{name}"' for name in others)

@@ -8,6 +8,8 @@ from typing import ClassVar
 
 from psycopg import sql
 
+from bulkhead.api.ownership import Stamp
+
 MAINTENANCE = "postgres"
 """The database that the operator's own sessions are in."""
 SEPARATE_OPTIONS = 16
@@ -20,6 +22,9 @@ MAKE_SECONDS = 60
 """For what copies or runs whole scripts."""
 ERASE_SECONDS = 600
 """For what takes the longer, the more data there is; giving up early only starts it again."""
+
+ANY_STAMP = str(Stamp("", "")).rstrip(":") + ":"
+"""What every stamp starts with, of whatever installation."""
 
 MOST_SETTINGS = 16 * 1024
 """Bytes as stored, compressed, of a role's settings. A tenant may give its own role settings of a gigabyte: to unpack
@@ -65,6 +70,11 @@ class Statement(ABC):
     def place(self) -> Place:
         """Where `text` runs."""
         return EVERYWHERE
+
+    @property
+    def forced(self) -> Statement | None:
+        """The step to take instead where others hold on to what is to go; None: there is none."""
+        return None
 
     @property
     def proof_place(self) -> Place:

@@ -450,8 +450,7 @@ def test_what_a_former_generation_owns_goes_to_the_group_and_not_away() -> None:
     footprints = (Footprint(role="acme_1", database="acme"), Footprint(role="acme_1", database="globex"))
     assert steps(wanted, gen.but(seen, footprints=footprints))[3:] == (
         Disown("acme_1", "acme", heir="acme"),
-        Disown("acme_1", "globex", heir=""),
-        DropRole("acme_1"),
+        DropRole("acme_1", Disown("acme_1", "globex", heir="")),
     )
 
 
@@ -584,8 +583,7 @@ def test_removal_shuts_out_before_it_drops_and_drops_the_group_last() -> None:
         DisableLogins(("acme_1",)),
         EndSessions("acme", ours=("acme", "acme_1")),
         DropDatabase("acme"),
-        Disown("acme_1", "globex", heir=""),
-        DropRole("acme_1"),
+        DropRole("acme_1", Disown("acme_1", "globex", heir="")),
         DropRole("acme"),
     )
 
@@ -619,7 +617,7 @@ def test_removal_takes_a_draft_along() -> None:
 def test_removal_takes_over_a_role_whose_privileges_we_lost() -> None:
     roles = (SeenRole(name="acme", stamp=OURS, login=False, operated=False),)
     seen = gen.nothing(roles=roles, footprints=(Footprint(role="acme", database="globex"),))
-    assert removal(CUT, seen) == (TakeOver("acme"), Disown("acme", "globex", heir=""), DropRole("acme"))
+    assert removal(CUT, seen) == (TakeOver("acme"), DropRole("acme", Disown("acme", "globex", heir="")))
 
 
 marks = st.sampled_from((None, OURS, NEIGHBOUR, ELSEWHERE, "a remark"))

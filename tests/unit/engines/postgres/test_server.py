@@ -71,7 +71,7 @@ def test_each_supported_release_is_taken_from_both_kinds_of_operator(release: in
     ("facts", "way_out"),
     [
         ({"encrypted": False}, "spec.postgres.tls"),
-        ({"prepares": True}, "max_prepared_transactions to 0"),
+        ({"prepares": True}, "the removal of any other: set max_prepared_transactions to 0"),
         ({"operator": gen.operator(superuser=False, limits_temp_files=False)}, "GRANT SET ON PARAMETER"),
         ({"operator": gen.operator(superuser=False, release=150018)}, "keep the server for tenants alone"),
         ({"public": (PublicDatabase(name="erp", ours=False),)}, 'REVOKE CONNECT ON DATABASE "erp" FROM PUBLIC'),

@@ -14,6 +14,8 @@ from bulkhead.engines.postgres.roles import (
     ConformLogin,
     CreateGroup,
     CreateLogin,
+    Disown,
+    DropRole,
     LoginTerms,
     RevokeMembership,
 )
@@ -80,6 +82,30 @@ def test_a_prepared_transaction_is_rolled_back_as_its_owner_in_its_database() ->
     assert RollBackPrepared("acme", "acme_1", "x").place == Place("acme", role="acme_1")
 
 
+PARTING = Disown("acme_1", "globex", heir="")
+
+
+def test_a_role_is_parted_from_its_last_database_and_dropped_in_one_call_there() -> None:
+    step = DropRole("acme_1", PARTING)
+    assert step.place.database == "globex"
+    assert text(step) == (
+        'REASSIGN OWNED BY "acme_1" TO CURRENT_USER; DROP OWNED BY "acme_1"; DROP ROLE IF EXISTS "acme_1"'
+    )
+
+
+@pytest.mark.parametrize("step", [PARTING, DropRole("acme_1", PARTING)], ids=["part", "drop"])
+def test_nobodys_sessions_are_ended_for_a_role_that_nobody_holds_on_to(step: Statement) -> None:
+    assert "pg_terminate_backend" not in text(step)
+    assert step.forced is not None
+    assert text(step.forced).startswith("SELECT pg_terminate_backend")
+    assert step.forced.forced is None
+
+
+def test_a_role_that_has_nothing_anywhere_is_dropped_without_force() -> None:
+    assert text(DropRole("acme_1")) == 'DROP ROLE IF EXISTS "acme_1"'
+    assert DropRole("acme_1").forced is None
+
+
 hostile = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1)
 
 
@@ -100,6 +126,10 @@ def test_no_name_breaks_out_of_a_statement_or_its_proof(name: str) -> None:
         (NameDatabase("draft", name, gen.stamp(), 3), NameDatabase("draft", "acme", gen.stamp(), 3)),
         (EndSessions(name, ours=(name,)), EndSessions("acme", ours=("acme",))),
         (RollBackPrepared("acme", "acme", name), RollBackPrepared("acme", "acme", "gid")),
+        (
+            DropRole(name, Disown(name, name, name), by_force=True),
+            DropRole("acme", Disown("acme", "acme", "acme"), by_force=True),
+        ),
     ):
         assert unquoted(text(step)) == unquoted(text(plain))
         assert unquoted(step.proof().as_string()) == unquoted(plain.proof().as_string())
