@@ -62,6 +62,7 @@ class SetAccess:
 @dataclass(frozen=True, slots=True)
 class DropFile:
     name: str
+    number: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +160,7 @@ class MemoryEngine:
         found, name = seen.database, request.names.database
         if found is None or found.stamp != str(request.stamp):
             return Do()
-        return Do((DropFile(name) if found.files else Drop(name),))
+        return Do((DropFile(name, found.files) if found.files else Drop(name),))
 
     async def act(self, step: Step) -> None:
         self._answer(type(step).__name__)
@@ -171,7 +172,7 @@ class MemoryEngine:
                 self.databases[name] = Database(stamp, open=False)
             case SetAccess(name, opened):
                 self.databases[name] = replace(self.databases[name], open=opened)
-            case DropFile(name):
+            case DropFile(name, _):
                 self.databases[name] = replace(self.databases[name], files=self.databases[name].files - 1)
             case Drop(name):
                 del self.databases[name]

@@ -435,6 +435,15 @@ async def test_erasing_goes_on_until_a_look_finds_nothing() -> None:
     assert engine.log == ["look", "DropFile", "look", "Drop", "look"]
 
 
+async def test_what_shows_part_by_part_is_erased_however_many_parts_there_are() -> None:
+    engine = MemoryEngine(databases={"acme": Database(str(STAMP), files=10)})
+    assert (await erased(engine)).good
+    assert engine.databases == {}
+    engine = MemoryEngine(databases={"acme": Database(str(STAMP), files=converge.ERASE_ROUNDS)})
+    assert (await erased(engine)).reason is Reason.DELETING
+    assert (await erased(engine)).good
+
+
 async def test_erasing_what_is_gone_is_good() -> None:
     engine = MemoryEngine()
     assert (await erased(engine)).good

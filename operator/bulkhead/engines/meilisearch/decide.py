@@ -185,7 +185,7 @@ def _unless_stamps_are_lost(steps: tuple[MeilisearchStep, ...], wanted: Wanted, 
 
 def _unstamped(wanted: Wanted, seen: Seen) -> Conflict | None:
     for key in seen.strangers:
-        if Stamp.parse(key.name) is None and any(map(key.names, wanted.provisioned)):
+        if not _is_stamped(key) and any(map(key.names, wanted.provisioned)):
             return Conflict("key", key.uid, owner_of(key.name or None))
     for name, index in seen.indexes.items():
         if name in wanted.provisioned and name not in seen.owners:
@@ -224,10 +224,16 @@ def _problem(wanted: Wanted, seen: Seen) -> Decision | None:
 
 
 def _shared(wanted: Wanted, seen: Seen) -> list[Decision]:
-    """A former owner that was never cut would read what its successor writes under the name."""
-    kept = _kept(wanted, seen)
-    found = (key for key in seen.strangers if any(key.names(name) for name in kept))
+    """A former owner that was never cut would read what its successor writes under the name. Of an index that is in use
+    that goes by the stamp: a key without one is an administrator's, made since, a dashboard's for one."""
+    kept = frozenset(_kept(wanted, seen))
+    fresh = kept - wanted.provisioned
+    found = (key for key in seen.strangers if any(map(key.names, kept if _is_stamped(key) else fresh)))
     return [Conflict("key", key.uid, owner_of(key.name or None)) for key in found]
+
+
+def _is_stamped(key: Key) -> bool:
+    return Stamp.parse(key.name) is not None
 
 
 def _index_problem(wanted: Wanted, seen: Seen, name: str) -> Decision | None:
@@ -344,7 +350,7 @@ def surveyed(
 ) -> dict[str, str]:
     """Digests by UID, for all that bears a stamp of `installation`. `created`: when each index was that stands."""
     standing, shared, scopes = defaultdict[str, set[str]](set), defaultdict[str, set[str]](set), defaultdict(list)
-    named = _names_in(keys)
+    named = _names_in(filter(_is_stamped, keys))
     for name, owner in owners.items():
         if uid := _uid_of(owner.mark, installation):
             standing[uid] |= {name} if created.get(name) == owner.created_at else set()

@@ -162,10 +162,13 @@ def test_a_key_of_another_for_our_index_is_a_conflict_before_anything_is_claimed
 
 
 @pytest.mark.parametrize("name", ["", "a dashboard"])
-def test_a_key_that_bears_no_stamp_is_nobodys_of_ours(name: str) -> None:
-    decision = decide(gen.request(), gen.seen(strangers=(gen.foreign_key(ENTRIES, name=name),)))
+def test_a_key_that_bears_no_stamp_is_in_the_way_of_an_index_that_is_new_and_not_of_one_in_use(name: str) -> None:
+    strangers = (gen.foreign_key(ENTRIES, name=name),)
+    decision = decide(gen.request(), gen.seen(strangers=strangers))
     assert isinstance(decision, Conflict)
     assert (decision.kind, decision.name) == ("key", "a-uid")
+    in_use = gen.request(held=gen.holding(provisioned=gen.PROVISIONED))
+    assert decide(in_use, replace(gen.in_place(), strangers=strangers)) == Do((), provisions=COMPLETE)
 
 
 @pytest.mark.parametrize("index", ["*", "acme_entries2", "acme_entrie", "acme2*", "entries"])
