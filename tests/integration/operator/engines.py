@@ -24,6 +24,7 @@ DENIED = (401, 403)
 REFUSALS = (
     "password authentication failed",
     "not permitted to log in",
+    "permission denied for database",
     "terminating connection due to administrator command",
     "server closed the connection unexpectedly",
 )

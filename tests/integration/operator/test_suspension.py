@@ -69,7 +69,7 @@ async def test_a_suspended_one_is_not_opened_by_a_restart_or_by_a_hand(world: Wo
     await world.reason(DATA_CLUSTERS, "shut", "Suspended", "Suspended")
     await world.operator.kill()
     await world.operator.start()
-    await admins.sql('ALTER ROLE "shut_1" LOGIN')
+    await admins.sql('ALTER ROLE "shut_1" LOGIN; GRANT "shut" TO "shut_1"')
 
     async def closed_again() -> bool:
         return await opened(world.plane, bindings) == set()
