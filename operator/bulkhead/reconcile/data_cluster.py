@@ -16,7 +16,7 @@ from bulkhead.api.record import EngineName, Holding, Outline, Record
 from bulkhead.api.timestamp import rfc3339
 from bulkhead.engines.contract import Access, Request
 from bulkhead.engines.errors import EngineError
-from bulkhead.kube.errors import NotFound
+from bulkhead.kube.errors import KubeError, NotFound
 from bulkhead.kube.resources import DATA_CLUSTERS
 from bulkhead.reconcile import (
     children,
@@ -49,6 +49,8 @@ from bulkhead.reconcile.planes import OpenEngine
 from bulkhead.reconcile.records import OpenRecord, RecordUnreadable
 from bulkhead.reconcile.report import READY, Progress, Verdict, digest, status_of, waiting
 from bulkhead.reconcile.together import both
+from bulkhead.reconcile.unforeseen import broken
+from bulkhead.runtime.mutations import MayNotAct
 
 
 async def reconcile(name: str, deps: Deps, *, suspect: bool = False) -> Outcome:
@@ -75,7 +77,7 @@ async def reconcile(name: str, deps: Deps, *, suspect: bool = False) -> Outcome:
     seen = _children_seen(cluster, deps)
     if not suspect and _is_settled(cluster, context, seen, deps):
         renewal = _until_renewal(deps.view.outline(cluster.metadata.uid), deps)
-        return renewal.or_sooner(await registered.keep(cluster, context.plane, deps))
+        return renewal.or_sooner(await _keep_registered(cluster, context, deps))
 
     await finalizers.add(DATA_CLUSTERS, cluster.metadata, deps)
     try:
@@ -86,7 +88,7 @@ async def reconcile(name: str, deps: Deps, *, suspect: bool = False) -> Outcome:
         return DONE
     if problem := namesake(context.tenant, record.record.tenant_uid):
         return await _wait(cluster, waiting(problem.reason, problem.message), deps)
-    findings = await _claim_names(cluster, context, record, deps, closely=suspect)
+    findings = await _claim_names(cluster, context, record, deps, closely=suspect or _in_conflict(cluster))
     results, home = await both(
         finish(key.data_cluster(name), findings, deps.mutations),
         _furnish_namespace(cluster, context, record.record, deps),
@@ -95,7 +97,19 @@ async def reconcile(name: str, deps: Deps, *, suspect: bool = False) -> Outcome:
     record.record = _with_results(record.record, cluster, context, results)
     inside = await _publish_secrets(cluster, context, record.record, home, deps)
     outcome = await _conclude(cluster, context, record, results, inside, deps)
-    return outcome.or_sooner(await registered.keep(cluster, context.plane, deps))
+    return outcome.or_sooner(await _keep_registered(cluster, context, deps))
+
+
+async def _keep_registered(cluster: DataCluster, context: Context, deps: Deps) -> Outcome:
+    """The platform's part. What nobody foresaw there says nothing of the engines: said in `Ready`, which the next look
+    at them takes back, the two would go on without a pause."""
+    try:
+        return await registered.keep(cluster, context.plane, deps)
+    except (KubeError, MayNotAct):
+        raise
+    except Exception as error:  # noqa: BLE001 - see above
+        broken(key.data_cluster(cluster.metadata.name), error)
+        return RETRY
 
 
 async def broke(name: str, message: str, deps: Deps) -> None:
@@ -107,6 +121,12 @@ async def broke(name: str, message: str, deps: Deps) -> None:
         await _wait(cluster, Verdict(Status.UNKNOWN, Reason.INTERNAL_ERROR, message), deps)
         return
     await _wait_unresolved(cluster, Unresolved(Reason.INTERNAL_ERROR, message), deps)
+
+
+def _in_conflict(cluster: DataCluster) -> bool:
+    """What only a close look finds must not be taken back by one that is not."""
+    engines = frozenset(ENGINE_CONDITIONS.values())
+    return any(each.type in engines and each.reason == Reason.CONFLICT for each in cluster.status.conditions)
 
 
 def _is_paused(cluster: DataCluster, deps: Deps) -> bool:
@@ -302,9 +322,10 @@ class Home:
 async def _furnish_namespace(cluster: DataCluster, context: Context, record: Record, deps: Deps) -> Home:
     """Namespace, quotas, policies and bindings: all that does not wait for an engine."""
     owner = Owner.of(record)
-    found = await namespace.apply_namespace(children.namespace(owner), owner.uid, deps.kube, deps.view)
-    if not found.good:
-        return Home(found, ours=False)
+    wanted = children.namespace(owner)
+    found = await namespace.apply_namespace(wanted, owner.uid, deps.kube, deps.view)
+    if not found.good:  # credentials that are renewed go into one that is ours all the same
+        return Home(found, ours=namespace.is_ours(wanted.name, owner.uid, deps.view))
     furniture = _furniture(cluster, context, owner)
     # First: whatever else is refused, a member who was taken out or a range that was closed goes.
     await namespace.prune(furniture, owner.uid, deps.kube, deps.view)

@@ -50,6 +50,12 @@ async def apply_namespace(wanted: Child, uid: str, kube: KubeClient, view: View)
     return READY
 
 
+def is_ours(name: str, uid: str, view: View) -> bool:
+    """Whether the namespace is known to bear our stamp and to stay."""
+    seen = view.child(NAMESPACES, "", name)
+    return seen is not None and seen.labels.get(labels.DATA_CLUSTER_UID) == uid and not seen.deletion_timestamp
+
+
 async def apply_contents(wanted: Iterable[Child], kube: KubeClient, view: View) -> Verdict:
     """Every object of `wanted` in the namespace, side by side."""
     try:

@@ -38,7 +38,7 @@ CA_KEY = "ca.crt"
 _SENDABLE: Mapping[EngineName, re.Pattern[str]] = {
     EngineName.POSTGRES: re.compile(r"[^\0]+"),
     EngineName.OBJECT_STORE: re.compile(r"[!-~]+"),
-    EngineName.VECTORS: re.compile(r"[!-~]+"),
+    EngineName.VECTORS: re.compile(r"[ -~]+"),
     EngineName.SEARCH: re.compile(r"[!-~]+"),
 }
 """What those can be. Those of the others than Postgres travel in HTTP headers."""

@@ -59,9 +59,9 @@ def expecting(record: Record, cut: Mapping[EngineName, TenantSubject], of: Colle
 
 def _may_come_to_be(result: Result, subject: TenantSubject) -> bool:
     """Whether trying again could shut what is not shut. One that is down calls back when it answers; on a server that
-    is another one by now there is nothing of it."""
-    down, another = subject.opened.gate.is_open, result.verdict.reason is Reason.ENGINE_CHANGED
-    return not (result.verdict.good or down or another)
+    is another one by now there is nothing of it; of what lost its stamp the sweep tells again."""
+    for_a_person = result.verdict.reason in (Reason.ENGINE_CHANGED, Reason.CONFLICT)
+    return not (result.verdict.good or subject.opened.gate.is_open or for_a_person)
 
 
 def _spec(record: Record) -> DataClusterSpec:

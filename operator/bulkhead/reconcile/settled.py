@@ -52,7 +52,7 @@ def is_settled(cluster: DataCluster, context: Context, outline: Outline | None, 
         return False
     if outline.renew_at and now >= outline.renew_at:
         return False
-    if outline.status != status_digest(cluster.status):
+    if outline.status != status_digest(cluster.status) or cluster.status.plan != context.plan_name:
         return False
     return outline.settled == digest(cluster, context, children)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 
 import msgspec
@@ -14,6 +14,7 @@ from psycopg import sql
 
 from bulkhead.api.names import physical_names
 from bulkhead.engines.contract import Request
+from bulkhead.engines.errors import EngineError
 from hack.isolation import postgres as matrix_postgres
 from hack.isolation.attempt import Attempt, Refused, Tenant
 from tests.integration.engines.postgres_server import VARIANTS, Client, Driver, Servers, one
@@ -312,6 +313,32 @@ async def test_settings_of_a_tenant_do_not_reach_the_operator_by_their_size(pair
     assert (await driver.engine.survey())[request.stamp.uid] == driver.engine.fingerprint(request)
     async with driver.client(request) as client:
         assert await one(client, "SHOW temp_file_limit") == "1GB"
+
+
+async def test_a_setting_that_an_operator_may_not_clear_holds_up_neither_rotation_nor_suspension(pair: Pair) -> None:
+    driver = pair.driver
+    request = await driver.converge(driver.request())
+    login = request.names.login(1)
+    value = f"'shadowed_variables' || repeat(' ', {2**23})"
+    change = f"format('ALTER ROLE \"{login}\" SET plpgsql.extra_warnings = %L', {value})"
+    async with driver.client(request) as client:
+        await client.execute("SET ROLE NONE")
+        await client.execute(f"DO $$BEGIN EXECUTE {change}; END$$".encode())
+    assert any(role.bloated for role in (await driver.engine.observe(request)).roles)
+    await driver.converge(driver.successor(request))
+    await driver.converge(gen.cut(request))
+    await driver.converge(request)
+
+
+async def test_where_the_way_in_can_not_be_revoked_logins_are_disabled_all_the_same(pair: Pair) -> None:
+    driver = pair.driver
+    request = await driver.converge(driver.request())
+    await driver.server.run(f'ALTER ROLE "{request.names.database}" SUPERUSER')
+    with suppress(EngineError):
+        await driver.converge(gen.cut(request))
+    seen = await driver.engine.observe(gen.cut(request))
+    assert not any(role.login for role in seen.roles if role.name == request.names.login(1))
+    await driver.server.run(f'ALTER ROLE "{request.names.database}" NOSUPERUSER')
 
 
 async def test_names_longer_than_postgres_keeps_can_not_arise(pair: Pair) -> None:

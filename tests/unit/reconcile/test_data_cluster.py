@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import msgspec
 import pytest
@@ -14,7 +15,7 @@ from bulkhead.kube.children import PartialObject, child_from
 from bulkhead.kube.errors import AlreadyExists, Forbidden
 from bulkhead.kube.resources import DATA_CLUSTERS, NAMESPACES, NETWORK_POLICIES, SECRETS, Resource
 from bulkhead.reconcile import data_cluster, key
-from bulkhead.reconcile.deps import DONE, RETRY
+from bulkhead.reconcile.deps import DONE, RETRY, Outcome
 from bulkhead.reconcile.dispatch import Reconciler
 from bulkhead.reconcile.planes import OpenPlane
 from tests.unit.reconcile import gen
@@ -196,6 +197,44 @@ async def test_secrets_are_published_into_our_namespace_where_something_else_in_
     )
     await data_cluster.reconcile("acme", desk.deps)
     assert desk.kube.stored(SECRETS, "postgres-binding", "tenant-acme") is not None
+
+
+async def test_secrets_are_renewed_in_our_namespace_although_the_repair_of_its_labels_is_refused(desk: Desk) -> None:
+    home = desk.kube.stored(NAMESPACES, "tenant-acme")
+    assert home is not None
+    kept = {name: value for name, value in home["metadata"]["labels"].items() if "pod-security" not in name}
+    desk.view.put_child(
+        NAMESPACES, {**home, "metadata": {**home["metadata"], "labels": kept, "resourceVersion": "99999"}}
+    )
+    desk.kube.refusals["patch", NAMESPACES] = Forbidden("labels of namespaces are set by ticket")
+    gone = desk.view.child(SECRETS, "tenant-acme", "postgres-binding")
+    assert gone is not None
+    desk.view.apply_child("DELETED", gone)
+    del desk.kube.objects[SECRETS, "tenant-acme", "postgres-binding"]
+    assert (await look_closely(desk))["NamespaceReady"] == "ClusterRefused"
+    assert desk.kube.stored(SECRETS, "postgres-binding", "tenant-acme") is not None
+
+
+async def test_what_breaks_at_the_platforms_part_is_tried_again_and_writes_nothing(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def breaks(*_: object) -> Outcome:
+        raise KeyError
+
+    desk.view.clusters.put(as_stored(desk))
+    monkeypatch.setattr("bulkhead.reconcile.registered.keep", breaks)
+    before = list(desk.kube.writes)
+    assert await Reconciler(desk.deps)(key.data_cluster("acme")) == RETRY
+    assert desk.kube.writes == before
+
+
+async def test_a_conflict_is_looked_at_closely_until_it_is_gone(desk: Desk, gated: Gated) -> None:
+    gated.engine.databases["acme"] = replace(OURS, stamp="bulkhead:here:u-former")
+    assert (await look_closely(desk))["PostgresReady"] == "Conflict"
+    gated.engine.closely.clear()
+    desk.view.clusters.put(as_stored(desk))
+    await data_cluster.reconcile("acme", desk.deps)
+    assert gated.engine.closely == [True]
 
 
 async def test_a_paused_data_cluster_waits_for_nothing_but_its_watch() -> None:

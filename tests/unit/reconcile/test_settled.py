@@ -21,7 +21,7 @@ from tests.unit.reconcile import gen
 
 NOW = 1_000_000.0
 CHILD = gen.child()
-STATUS = DataClusterStatus(phase="Active", observed_generation=1)
+STATUS = DataClusterStatus(phase="Active", observed_generation=1, plan="basic")
 
 
 def digest(cluster: DataCluster | None = None, seen: tuple[ChildMeta, ...] = (CHILD,), **context: Any) -> str:
@@ -144,6 +144,10 @@ def test_a_missing_child_is_not_settled() -> None:
 
 def test_a_write_of_somebody_else_is_not_settled() -> None:
     assert not is_settled(seen=(gen.child(ownership=2),))
+
+
+def test_a_status_that_does_not_name_the_plan_in_force_is_not_settled() -> None:
+    assert not is_settled(context=gen.context(plan_name="other"))
 
 
 def test_a_changed_input_is_not_settled() -> None:

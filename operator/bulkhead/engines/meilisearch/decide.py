@@ -185,7 +185,8 @@ def _unless_stamps_are_lost(steps: tuple[MeilisearchStep, ...], wanted: Wanted, 
 
 def _unstamped(wanted: Wanted, seen: Seen) -> Conflict | None:
     for key in seen.strangers:
-        if not _is_stamped(key) and any(map(key.names, wanted.provisioned)):
+        standing = wanted.provisioned & seen.indexes.keys()
+        if not _is_stamped(key) and not standing.isdisjoint(key.indexes):  # one by a pattern is for more than ours
             return Conflict("key", key.uid, owner_of(key.name or None))
     for name, index in seen.indexes.items():
         if name in wanted.provisioned and name not in seen.owners:

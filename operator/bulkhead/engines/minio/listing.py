@@ -21,13 +21,15 @@ class Answer(Protocol):
 
 def read(answer: Answer, most: int) -> Uploads:
     """The first uploads of an answer, at most so many. Raises ParseError where it ends early, as then nobody knows what
-    else there is, and ValueError where it is no such answer."""
+    else there is, and ValueError where it is no such answer, or one of more than it shows and shows none."""
     reading = _Reading()
     # The store can not hurt us by what it nests: expat bounds that, and the client library reads all answers so.
     for event, element in ET.iterparse(answer, ("start", "end")):  # noqa: S314
         reading.take(event, element)
         if len(reading.found) > most:
             return Uploads(tuple(reading.found[:most]), more=True)
+    if reading.truncated and not reading.found:
+        raise ValueError("more uploads than listed, and none is listed")
     return Uploads(tuple(reading.found), more=reading.truncated)
 
 

@@ -30,6 +30,7 @@ from bulkhead.engines.postgres.databases import (
     UseWarm,
 )
 from bulkhead.engines.postgres.roles import (
+    CloseDoor,
     ConformGroup,
     ConformLogin,
     CreateGroup,
@@ -330,7 +331,7 @@ def _shut(roles: Collection[SeenRole], wanted: Wanted, seen: Seen) -> Steps:
     if not alive:
         return ()
     doors = (
-        RevokeMembership(held.role, role.name, held.grantor)
+        CloseDoor(held.role, role.name, held.grantor)
         for role in alive
         for held in role.member_of
         if held.role == wanted.database and _revocable(held, seen.operator)

@@ -45,6 +45,11 @@ class WithoutEffect(Refused):
 
 async def perform(sessions: Sessions, step: Statement) -> None:
     """Bring about the effect of `step`; doing it twice is doing it once. Raises EngineError."""
+    with suppress(*((Refused,) if step.optional else ())):
+        await _perform(sessions, step)
+
+
+async def _perform(sessions: Sessions, step: Statement) -> None:
     with during(str(step)):
         for pause in PAUSES:
             try:

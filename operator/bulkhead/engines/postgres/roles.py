@@ -168,6 +168,7 @@ class ResetSettings(Statement):
     """Clear the settings of a role, which its tenant has made too large: each change of one unpacks and checks all."""
 
     overriding: ClassVar[bool] = True
+    optional: ClassVar[bool] = True
     role: str
 
     def __str__(self) -> str:
@@ -178,7 +179,8 @@ class ResetSettings(Statement):
         return Place(seconds=MAKE_SECONDS)
 
     def text(self, rights: Rights) -> sql.Composed:  # noqa: ARG002 - the same for every operator
-        return sql.SQL("ALTER ROLE {} RESET ALL").format(sql.Identifier(self.role))
+        # To clear a setting of PL/pgSQL takes a superuser where that is not loaded, and the block loads it.
+        return script(sql.SQL("DO $$BEGIN END$$"), sql.SQL("ALTER ROLE {} RESET ALL").format(sql.Identifier(self.role)))
 
     def proof(self) -> sql.Composed:
         return sql.SQL("SELECT coalesce(pg_column_size(rolconfig), 0) <= {} FROM pg_roles WHERE rolname = {}").format(
@@ -212,6 +214,13 @@ class RevokeMembership(Statement):
             "SELECT NOT EXISTS (SELECT FROM pg_auth_members WHERE pg_get_userbyid(roleid) = {} "
             "AND pg_get_userbyid(member) = {} AND pg_get_userbyid(grantor) = {})"
         ).format(sql.Literal(self.role), sql.Literal(self.member), sql.Literal(self.grantor))
+
+
+@dataclass(frozen=True, slots=True)
+class CloseDoor(RevokeMembership):
+    """Before logins are disabled: where it is refused, that alone has to do."""
+
+    optional: ClassVar[bool] = True
 
 
 @dataclass(frozen=True, slots=True)

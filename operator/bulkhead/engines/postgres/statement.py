@@ -61,6 +61,8 @@ class Statement(ABC):
     __slots__ = ()
     stubborn: ClassVar[bool] = False
     """Worth doing again at once when the proof fails: something may have slipped in."""
+    optional: ClassVar[bool] = False
+    """Where the server refuses it the steps after it are done all the same; a later look tells what is left."""
     overriding: ClassVar[bool] = False
     """No tenant may hold it up: their sessions that hold a lock it waits for are ended. Without this, a tenant that
     leaves `ALTER ROLE … PASSWORD` uncommitted could not be suspended, nor one removed to which a neighbour's open

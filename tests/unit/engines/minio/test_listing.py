@@ -76,6 +76,11 @@ def test_a_server_that_keeps_to_pages_has_more() -> None:
     assert read(io.BytesIO(listing(upload(1), truncated="true")), 5) == Uploads((Upload("k", "1"),), more=True)
 
 
+def test_a_page_that_has_more_and_shows_none_does_not_pass_for_an_empty_list() -> None:
+    with pytest.raises(ValueError, match="none is listed"):
+        read(io.BytesIO(listing(truncated="true")), 5)
+
+
 def test_an_answer_that_ends_early_does_not_pass_for_all_there_is() -> None:
     with pytest.raises(ET.ParseError):
         read(Pieces(listing(upload(1))[:-5], 10), 5)

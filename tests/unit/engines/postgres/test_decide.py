@@ -24,6 +24,7 @@ from bulkhead.engines.postgres.databases import (
 )
 from bulkhead.engines.postgres.decide import Steps, decide, decide_removal, roles_to_drop, terms_of
 from bulkhead.engines.postgres.roles import (
+    CloseDoor,
     ConformGroup,
     ConformLogin,
     CreateGroup,
@@ -432,7 +433,7 @@ def test_a_new_generation_is_made_beside_the_old_one() -> None:
 def test_a_former_generation_is_shut_before_it_is_dropped() -> None:
     wanted, seen = rotated()
     assert steps(wanted, seen) == (
-        RevokeMembership("acme", "acme_1", ""),
+        CloseDoor("acme", "acme_1", ""),
         DisableLogins(("acme_1",)),
         EndSessions("acme", ours=("acme_1",)),
         DropRole("acme_1"),
@@ -460,7 +461,7 @@ SHUT = gen.complete(CUT)
 
 def test_cutting_access_shuts_the_logins_and_ends_their_sessions() -> None:
     assert steps(CUT, gen.complete(gen.wanted())) == (
-        RevokeMembership("acme", "acme_1", ""),
+        CloseDoor("acme", "acme_1", ""),
         DisableLogins(("acme_1",)),
         EndSessions("acme", ours=("acme", "acme_1")),
     )
@@ -472,7 +473,7 @@ def test_cutting_access_shuts_the_logins_and_ends_their_sessions() -> None:
 def test_a_membership_that_somebody_else_granted_is_revoked_where_we_may(operator: Operator) -> None:
     held = (Membership(role="acme", grantor="dba", usable=True),)
     found = steps(CUT, gen.with_role(gen.complete(gen.wanted(), operator=operator), "acme_1", member_of=held))
-    assert found[0] == RevokeMembership("acme", "acme_1", "dba")
+    assert found[0] == CloseDoor("acme", "acme_1", "dba")
 
 
 def test_a_membership_that_we_may_not_revoke_does_not_keep_a_login_from_being_shut() -> None:
@@ -579,7 +580,7 @@ def test_removal_shuts_out_before_it_drops_and_drops_the_group_last() -> None:
     )
     assert removal(CUT, seen) == (
         RollBackPrepared("acme", "acme", "two"),
-        RevokeMembership("acme", "acme_1", ""),
+        CloseDoor("acme", "acme_1", ""),
         DisableLogins(("acme_1",)),
         EndSessions("acme", ours=("acme", "acme_1")),
         DropDatabase("acme"),
