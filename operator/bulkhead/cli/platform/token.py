@@ -35,7 +35,7 @@ A plane that joined mints nothing for its clusters before a person has confirmed
 To spare that step, bind the token to the key with --public-key, or trust whoever joins first with --self-confirming.
 
     bulkhead platform token plane-eu                                joins, then waits to be confirmed
-    bulkhead platform token plane-eu --public-key KEY               the key that the plane shows; nobody else can join
+    bulkhead platform token plane-eu --public-key=KEY               the key that the plane shows; nobody else can join
     bulkhead platform token plane-eu --uid UID                      the same plane again after its key pair was lost"""
     parser.add_argument("name", help="of the DataPlane object, which has to be the same")
     parser.add_argument(
@@ -44,7 +44,11 @@ To spare that step, bind the token to the key with --public-key, or trust whoeve
     parser.add_argument(
         "--uid", help="of the DataPlane object in Kubernetes: good for it alone, and it may come with a new key pair"
     )
-    parser.add_argument("--public-key", metavar="KEY", help="good for this key pair alone, which is then confirmed")
+    parser.add_argument(
+        "--public-key",
+        metavar="KEY",
+        help="good for this key pair alone, which is then confirmed; may begin with a hyphen, so: --public-key=KEY",
+    )
     parser.add_argument(
         "--fingerprint", help="that --public-key has to have, as the plane's people read it out: else nothing is minted"
     )

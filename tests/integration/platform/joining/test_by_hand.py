@@ -61,7 +61,7 @@ async def test_a_token_for_a_key_is_good_for_no_other_and_confirms_it(
 ) -> None:
     plane = Joiner(IdentityKind.PLANE, "plane-eu")
     public = plane.key.public
-    assert await run(plane.name, "--public-key", public.text, "--fingerprint", public.fingerprint.lower()) == 0
+    assert await run(plane.name, f"--public-key={public.text}", "--fingerprint", public.fingerprint.lower()) == 0
     token = capsys.readouterr().out.strip()
     thief = Joiner(IdentityKind.PLANE, plane.name)
     assert (await thief.exchange(world.first, token)).code == "token_wrong_cluster"
