@@ -341,14 +341,20 @@ async def test_two_generations_work_side_by_side_and_the_retired_one_ends(
         assert (await new.search(ENTRIES, q="")).status == 200
 
 
-async def test_a_cut_finds_a_key_that_an_older_copy_of_the_record_does_not_know(
-    server: Server, engine: MeilisearchEngine
-) -> None:
+async def with_an_older_copy_of_the_record(engine: MeilisearchEngine) -> tuple[Tenant, str]:
+    """A tenant whose record was put back to before its key was rotated, and the key that it does not know."""
     tenant = await Tenant.ready(engine)
     older = tenant.request
     tenant.rotate()
     await tenant.settle()
     unknown, tenant.request = key(tenant), older
+    return tenant, unknown
+
+
+async def test_a_cut_finds_a_key_that_an_older_copy_of_the_record_does_not_know(
+    server: Server, engine: MeilisearchEngine
+) -> None:
+    tenant, unknown = await with_an_older_copy_of_the_record(engine)
     await tenant.cut()
     async with Client(server, unknown) as client:
         assert (await client.search(ENTRIES, q="")).status == REFUSED
@@ -568,11 +574,8 @@ async def test_a_key_of_another_that_appears_later_is_shown_by_the_survey_and_fo
 async def test_a_close_look_deletes_a_key_that_an_older_copy_of_the_record_does_not_know(
     server: Server, engine: MeilisearchEngine
 ) -> None:
-    tenant = await Tenant.ready(engine)
-    older = tenant.request
-    tenant.rotate()
-    await tenant.settle()
-    unknown, tenant.request = key(tenant), replace(older, closely=True)
+    tenant, unknown = await with_an_older_copy_of_the_record(engine)
+    tenant.request = replace(tenant.request, closely=True)
     assert await tenant.settle() == 1
     assert (await engine.survey())[tenant.request.stamp.uid] == engine.fingerprint(tenant.request)
     async with Client(server, unknown) as client:
